@@ -1,0 +1,50 @@
+# wisp: `make demo` and `make test` do all the set-up themselves.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# At these network sizes one thread a process is fastest; tests run two processes.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test bench lint types unit setup clean lock
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	# torchvision is a test peer only (its weights' names, its models); its dependencies are ours already.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt torchvision
+	touch $@
+
+demo: setup
+	$(BIN)/wisp data synthetic --out demo/photos --images 1800 --seed 0 --if-missing
+	$(BIN)/wisp optimize demo/photos --out demo/run --budget 2m --seed 0 --overwrite
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup
+	$(BIN)/mypy
+
+unit: setup
+	$(BIN)/python -m pytest -n 2 --cov --cov-report=term --cov-fail-under=90
+
+test: lint types unit
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+# Write constraints.txt anew from the ranges of pyproject.toml.
+lock:
+	rm -rf $(VENV)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'torchvision==0.28.0'
+	# local version labels (+cpu) are a property of one index, not of the release
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' > constraints.txt
+
+clean:
+	rm -rf $(VENV) demo runs build dist .pytest_cache .mypy_cache .ruff_cache .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

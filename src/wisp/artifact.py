@@ -1,0 +1,86 @@
+"""What a deployed model says about itself: the metadata inside a wisp `.onnx`, shared by exporter and runtime.
+
+The graph takes `image` (uint8, N x size x size x 3, RGB) and gives `probabilities` (float32, N x classes).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from wisp.errors import ModelError
+from wisp.records import GEOMETRIES, ResizeRule
+
+INPUT_NAME = "image"
+OUTPUT_NAME = "probabilities"
+FORMAT_VERSION = 1
+_PREFIX = "wisp."
+
+
+@dataclass(frozen=True)
+class ArtifactInfo:
+    """Labels, resize rule, counted costs and provenance of one `.onnx` file.
+
+    `macs` is the competition's count of the network as deployed (BatchNorm folded), `params` its parameters.
+    `provenance` is free JSON: the wisp version, the recipe, the data fingerprint, the seed, the epoch.
+    """
+
+    labels: tuple[str, ...]
+    resize: ResizeRule
+    macs: int
+    params: int
+    macs_as_trained: int
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_metadata(self) -> dict[str, str]:
+        """Strings for the ONNX model's `metadata_props`."""
+        values: dict[str, Any] = {
+            "format": FORMAT_VERSION,
+            "labels": list(self.labels),
+            "resize": {"size": self.resize.size, "geometry": self.resize.geometry},
+            "macs": self.macs,
+            "params": self.params,
+            "macs_as_trained": self.macs_as_trained,
+            "provenance": dict(self.provenance),
+        }
+        return {
+            _PREFIX + key: json.dumps(value, ensure_ascii=False, sort_keys=True)
+            for key, value in values.items()
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str], *, where: str) -> Self:
+        """Read back what `to_metadata` wrote.
+
+        Raises:
+            ModelError: a field is missing or damaged; `where` names the file in the message.
+        """
+        if _PREFIX + "format" not in metadata:
+            raise ModelError(
+                f"{where}: not a wisp model (no wisp metadata inside); make one with: wisp export RUN"
+            )
+        try:
+            values = {
+                key: json.loads(metadata[_PREFIX + key])
+                for key in ("format", "labels", "resize", "macs", "params", "macs_as_trained", "provenance")
+            }
+            resize = ResizeRule(int(values["resize"]["size"]), values["resize"]["geometry"])
+            info = cls(
+                labels=tuple(str(label) for label in values["labels"]),
+                resize=resize,
+                macs=int(values["macs"]),
+                params=int(values["params"]),
+                macs_as_trained=int(values["macs_as_trained"]),
+                provenance=dict(values["provenance"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{where}: damaged wisp metadata ({error}); export the run again") from error
+        if values["format"] > FORMAT_VERSION:
+            raise ModelError(
+                f"{where}: written by a newer wisp (format {values['format']}); upgrade wisp to read it"
+            )
+        if resize.geometry not in GEOMETRIES or resize.size < 1 or not info.labels:
+            raise ModelError(f"{where}: damaged wisp metadata (labels or resize rule); export the run again")
+        return info

@@ -1,0 +1,1 @@
+"""Search: a strategy decides what to try, an executor runs it."""

@@ -1,0 +1,1 @@
+"""Training: one loop; losses, mixing, augmentation and schedules enter as plain functions."""
