@@ -1,0 +1,130 @@
+"""`wisp train`."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from wisp.errors import RecipeError
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--model", help="A named network (see `wisp macs --list`) or an arch.json.  [default: wisp-2m]")
+@click.option(
+    "--image-size", type=int, help="Side of the network's input, pixels.  [default: the recipe's, 64]"
+)
+@click.option("--epochs", type=int, help="Passes over the training photos.  [default: the recipe's, 100]")
+@click.option("--seed", type=int, help="Seed of everything random.  [default: the recipe's, 0]")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to write.")
+@click.option(
+    "--recipe", "recipe_file", type=click.Path(path_type=Path), help="A TOML recipe with everything else."
+)
+@click.option(
+    "--set", "settings", multiple=True, metavar="FIELD=VALUE", help="Change one field of the recipe."
+)
+@click.option("--resume", is_flag=True, help="Go on with the run in --out; start it where there is none.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in --out.")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A finished run to learn from (distillation); several vote.",
+)
+@click.option(
+    "--pretrained",
+    metavar="FILE|download",
+    help="Start from torchvision's weights: a local file, or `download`.",
+)
+@click.option("--skip-unreadable", is_flag=True, help="Leave unreadable photos out instead of stopping.")
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), help="Where to train.  [default: CUDA where there is one]"
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="CPU threads; at these sizes two runs side by side beat one with two threads.",
+)
+def train(
+    data: Path,
+    model: str | None,
+    image_size: int | None,
+    epochs: int | None,
+    seed: int | None,
+    out: Path,
+    recipe_file: Path | None,
+    settings: tuple[str, ...],
+    resume: bool,
+    overwrite: bool,
+    teachers: tuple[Path, ...],
+    pretrained: str | None,
+    skip_unreadable: bool,
+    device: str | None,
+    threads: int,
+) -> None:
+    """Train one network on a folder of photos.
+
+    DATA has train/, val/ and test/ with one folder a class, or one folder a class. On several GPUs, start with
+    `torchrun --nproc-per-node N -m wisp train ...`.
+    """
+    import torch
+
+    from wisp.data.folders import load_dataset
+    from wisp.models import ArchSpec, load_pretrained, resolve
+    from wisp.train.distributed import processes
+    from wisp.train.loop import train as run_training
+    from wisp.train.recipe import Recipe
+    from wisp.train.run import ARCH, RECIPE, open_run, read_run
+    from wisp.train.teacher import load_teacher
+
+    torch.set_num_threads(threads)
+    resuming = resume and (out / RECIPE).is_file()
+    recipe = Recipe.load(out / RECIPE) if resuming and recipe_file is None else Recipe()
+    if recipe_file is not None:
+        recipe = Recipe.load(recipe_file)
+    options = {"image_size": image_size, "epochs": epochs, "seed": seed}
+    changes = {name: value for name, value in options.items() if value is not None}
+    recipe = recipe.replace(**changes, **_parse_settings(settings))
+
+    dataset = load_dataset(data, seed=recipe.seed)
+    if resuming and model is None:
+        arch = ArchSpec.load(out / ARCH)
+    else:
+        arch = resolve(model or "wisp-2m", num_classes=len(dataset.classes))
+    with processes(device) as procs:
+        if procs.is_first:
+            open_run(out, recipe, arch, dataset, resume=resume, overwrite=overwrite)
+        procs.barrier()
+        run = read_run(out)
+        result = run_training(
+            run,
+            dataset,
+            initialize=(lambda network: load_pretrained(network, pretrained)) if pretrained else None,
+            teacher=load_teacher(teachers, dataset.classes, procs.device) if teachers else None,
+            procs=procs,
+            skip_unreadable=skip_unreadable,
+        )
+    if procs.is_first:
+        f1 = "no validation split" if result.f1_val is None else f"validation macro F1 {result.f1_val:.4f}"
+        click.echo(f"{out}: {result.epochs} epochs in {result.seconds:.0f} s, loss {result.loss:.4f}, {f1}")
+        click.echo(f"next: wisp export {out}")
+
+
+def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:
+    """`FIELD=VALUE` pairs, the values read as TOML (a bare word is a string)."""
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        if not equals:
+            raise RecipeError(f"--set {setting}: write FIELD=VALUE, for instance --set learning_rate=0.002")
+        try:
+            changes[name.strip()] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            changes[name.strip()] = text.strip()
+    return changes

@@ -1,0 +1,31 @@
+"""What a search tries and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wisp.models import ArchSpec
+from wisp.records import Measurement
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One network at one input size (pixels); `name` is unique within a search and a valid folder name."""
+
+    name: str
+    arch: ArchSpec
+    image_size: int
+
+    @property
+    def macs(self) -> int:
+        """The competition's MACs of the network as trained, in closed form."""
+        return self.arch.macs(self.image_size)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate trained for `epochs` epochs, as measured on the validation split."""
+
+    candidate: Candidate
+    epochs: int
+    measurement: Measurement

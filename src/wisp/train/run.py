@@ -1,0 +1,195 @@
+"""A run folder: everything that is needed to continue, export or repeat a training.
+
+recipe.toml, arch.json, data.json   what decides the run (the photos by fingerprint)
+metrics.jsonl                       one line an epoch
+checkpoint.pt                       where to continue; gone once the training is complete
+model.safetensors                   the trained weights (their moving average); its presence means complete
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import nn
+
+from wisp.data.fingerprint import content_fingerprint
+from wisp.errors import DataError, InputError, ModelError, RecipeError
+from wisp.files import replacing, write_json
+from wisp.models import ArchSpec, build
+from wisp.records import Dataset
+from wisp.train.recipe import Recipe
+
+RECIPE, ARCH, DATA, METRICS = "recipe.toml", "arch.json", "data.json", "metrics.jsonl"
+CHECKPOINT, WEIGHTS, ARTIFACT = "checkpoint.pt", "model.safetensors", "model.onnx"
+MEASUREMENT, REPORT = "measurement.json", "report.html"
+_CONTENTS = (RECIPE, ARCH, DATA, METRICS, CHECKPOINT, WEIGHTS, ARTIFACT, MEASUREMENT, REPORT)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, read back. `data` is the content of data.json (root, classes, fingerprint)."""
+
+    folder: Path
+    recipe: Recipe
+    arch: ArchSpec
+    data: dict[str, Any]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the model's outputs."""
+        return tuple(self.data["classes"])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the training reached its end."""
+        return (self.folder / WEIGHTS).is_file()
+
+    @property
+    def artifact(self) -> Path:
+        """Where the exported model lies (or will lie)."""
+        return self.folder / ARTIFACT
+
+    def load_model(self) -> nn.Module:
+        """The trained network in evaluation mode.
+
+        Raises:
+            ModelError: the training is not complete, or the weights do not fit the architecture.
+        """
+        path = self.folder / WEIGHTS
+        if not self.is_complete:
+            raise ModelError(f"{self.folder}: the training is not complete; continue it with --resume")
+        model = build(self.arch)
+        try:
+            model.load_state_dict(safetensors.torch.load_file(path))
+        except (SafetensorError, RuntimeError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"{path}: weights do not fit {ARCH} ({reason}); train the run again") from error
+        return model.eval()
+
+    def save_model(self, model: nn.Module) -> None:
+        """Write the trained weights, whole or not at all."""
+        tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        with replacing(self.folder / WEIGHTS) as temporary:
+            safetensors.torch.save_file(tensors, temporary)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line cut short by a kill is left out."""
+        try:
+            lines = (self.folder / METRICS).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        rows: list[dict[str, Any]] = []
+        for line in lines:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        return rows
+
+
+def create_run(
+    folder: Path, recipe: Recipe, arch: ArchSpec, data: dict[str, Any], *, overwrite: bool = False
+) -> Run:
+    """Start a run folder.
+
+    Raises:
+        InputError: the folder holds something already and `overwrite` is off, or holds what is not a run.
+    """
+    prepare_folder(folder, contents=_CONTENTS, overwrite=overwrite)
+    recipe.save(folder / RECIPE)
+    arch.save(folder / ARCH)
+    write_json(folder / DATA, data)
+    return Run(folder, recipe, arch, data)
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        ModelError: a file of it is missing or damaged.
+    """
+    if not (folder / RECIPE).is_file() or not (folder / ARCH).is_file():
+        raise ModelError(
+            f"{folder}: not a run folder ({RECIPE} or {ARCH} is missing); make one with: wisp train"
+        )
+    try:
+        data = json.loads((folder / DATA).read_text(encoding="utf-8"))
+        classes = data["classes"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder / DATA}: missing or damaged; train the run again") from error
+    arch = ArchSpec.load(folder / ARCH)
+    if arch.num_classes != len(classes):
+        raise ModelError(f"{folder / ARCH}: {arch.num_classes} classes, but {DATA} names {len(classes)}")
+    return Run(folder, Recipe.load(folder / RECIPE), arch, data)
+
+
+def open_run(
+    folder: Path,
+    recipe: Recipe,
+    arch: ArchSpec,
+    dataset: Dataset,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Run:
+    """Start a run, or with `resume` take up the one in `folder` (and start it where there is none yet).
+
+    Raises:
+        InputError: the folder is not empty, and neither `resume` nor `overwrite` was asked for.
+        RecipeError, ModelError, DataError: resuming with another recipe, network or other photos.
+    """
+    data = {"root": str(dataset.root.resolve()), **content_fingerprint(dataset, progress=progress)}
+    if not (resume and (folder / RECIPE).is_file()):
+        return create_run(folder, recipe, arch, data, overwrite=overwrite)
+    run = read_run(folder)
+    for name, value in asdict(run.recipe).items():
+        given = getattr(recipe, name)
+        if given != value:
+            raise RecipeError(
+                f"{folder}: was begun with {name} = {value!r}, not {given!r}; resume with the same settings, or start "
+                "again with --overwrite"
+            )
+    if run.arch != arch:
+        raise ModelError(
+            f"{folder / ARCH}: is another network than the one given; start again with --overwrite"
+        )
+    if run.data.get("digest") != data["digest"]:
+        raise DataError(
+            f"{dataset.root}: the photos changed since {folder} was begun; start again with --overwrite"
+        )
+    return run
+
+
+def prepare_folder(folder: Path, *, contents: tuple[str, ...], overwrite: bool) -> None:
+    """Make `folder`, empty of an earlier run's files.
+
+    Only the names in `contents` are ever removed: a folder of somebody's photos given by mistake stays whole.
+
+    Raises:
+        InputError: something is there and `overwrite` is off, or something is there that no run writes.
+    """
+    if folder.is_file():
+        raise InputError(f"{folder}: is a file; give a folder with --out")
+    present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if present and not overwrite:
+        raise InputError(
+            f"{folder}: not empty; continue it with --resume, replace it with --overwrite, or choose "
+            "another --out"
+        )
+    foreign = [name for name in present if name not in contents and not name.startswith(".part-")]
+    if foreign:
+        raise InputError(f"{folder}: holds '{foreign[0]}', which no run of wisp wrote; choose another --out")
+    for name in present:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
