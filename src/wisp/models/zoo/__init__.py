@@ -1,0 +1,1 @@
+"""The families: one file each, with its options, its plain `nn.Module` and its named members."""
