@@ -119,9 +119,8 @@ def _guarded(source: Photo, decode: Callable[[], Image.Image]) -> Image.Image:
         raise
     except MemoryError as error:
         raise DataError(f"{describe(source)}: not enough memory to decode this photo") from error
-    except (
-        Exception
-    ) as error:  # damaged files make Pillow raise almost anything, from SyntaxError to struct.error
+    except Exception as error:
+        # Damaged files make Pillow raise almost anything, from SyntaxError to struct.error.
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{describe(source)}: cannot read this photo ({reason})") from error
 
