@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from types import MappingProxyType
 
 from pydantic import ValidationError
 
 from wisp.errors import ModelError
-from wisp.models.options import FamilyOptions
-from wisp.models.spec import ArchSpec, explain
+from wisp.models.spec import ArchSpec, Options, explain
 from wisp.models.zoo import wisp
 from wisp.models.zoo.ghostnet import GhostNetOptions
 from wisp.models.zoo.mobilenetv2 import MobileNetV2Options
@@ -23,7 +23,10 @@ from wisp.models.zoo.resnet8 import ResNet8Options
 from wisp.models.zoo.shufflenetv2 import ShuffleNetV2Options
 from wisp.models.zoo.squeezenet import SqueezeNetOptions
 
-_BASES: Mapping[str, Callable[[float], FamilyOptions]] = MappingProxyType(
+ARCH_FILE = "arch.json"
+COMPETITION_CLASSES = 9
+
+_BASES: Mapping[str, Callable[[float], Options]] = MappingProxyType(
     {
         **{name: options.scaled for name, options in wisp.NAMED.items()},
         "mobilenet_v2": lambda width: MobileNetV2Options(width=width),
@@ -62,10 +65,32 @@ def named(name: str, num_classes: int) -> ArchSpec:
     """
     base, width = _split(name)
     try:
-        # from_json would do the same, but complain of fields that the user did not write
-        return ArchSpec.model_validate({"num_classes": num_classes, "options": _BASES[base](width)})
+        return ArchSpec(num_classes=num_classes, options=_BASES[base](width))
     except ValidationError as error:
-        raise ModelError(f"model {name!r} with {num_classes} classes: {explain(error)}") from error
+        raise ModelError(f"model {name!r}: {explain(error)}") from error
+
+
+def resolve(model: str | Path, num_classes: int | None = None) -> ArchSpec:
+    """The network that a user names on the command line: a name, an arch.json, or a folder that holds an arch.json.
+
+    Args:
+        model: A name wins over a file of that name; write `./NAME` for the file.
+        num_classes: Classes of the network. None keeps the file's own, and means the competition's nine for a name.
+
+    Raises:
+        ModelError: no such name or file, or the file describes no network.
+    """
+    path = Path(model)
+    if path.is_dir() and str(model) not in _BASES:
+        path /= ARCH_FILE
+        if not path.is_file():
+            raise ModelError(f"{path.parent}: no run folder: it holds no {ARCH_FILE}")
+    if path.suffix == ".onnx":
+        raise ModelError(f"{path}: an exported model; give its run folder, or the {ARCH_FILE} inside it")
+    if path.suffix == ".json" or (path.is_file() and str(model) not in _BASES):
+        spec = ArchSpec.load(path)
+        return spec if num_classes is None else spec.with_classes(num_classes)
+    return named(str(model), COMPETITION_CLASSES if num_classes is None else num_classes)
 
 
 def _split(name: str) -> tuple[str, float]:
@@ -75,7 +100,7 @@ def _split(name: str) -> tuple[str, float]:
     if base not in _BASES:
         close = get_close_matches(name, names(), n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(_BASES)}"
-        raise ModelError(f"no model is called {name!r}; {hint}")
+        raise ModelError(f"no model is called {name!r}, and there is no such file; {hint}")
     match = _WIDTH.fullmatch(text)
     width = float(match[1]) if match else 0.0
     if not 0.01 <= width <= 10:

@@ -58,6 +58,14 @@ class ArchSpec(Record):
         """
         return self.options.macs(self.num_classes, image_size)
 
+    def with_classes(self, num_classes: int) -> ArchSpec:
+        """The same network for another number of classes.
+
+        Raises:
+            ModelError: fewer than two classes.
+        """
+        return self.from_json({**self.to_json(), "num_classes": num_classes})
+
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json.dumps` takes."""
         return self.model_dump(mode="json")
