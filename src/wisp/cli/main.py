@@ -1,12 +1,11 @@
 """Entry point: finds the verb, runs it, turns errors into one line and an exit code.
 
-Verbs are imported only when they are run (click's documented lazy group), so `wisp --help` stays far under 0.3 s and
+Verbs are imported only when they are run (`wisp.cli.lazy`), so `wisp --help` stays far under 0.3 s and
 the runtime verbs work without the training extra.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from collections.abc import Mapping
 import click
 
 from wisp import __version__
+from wisp.cli.lazy import LazyGroup, is_missing_extra
 from wisp.errors import MissingExtraError, WispError
 
 # verb -> (module, attribute, one line for --help). A test holds the lines equal to each command's own short help.
@@ -45,51 +45,6 @@ VERBS: Mapping[str, tuple[str, str, str]] = {
     "score": ("wisp.cli.score", "score", "The competition's score of an F1 and a number of MACs."),
 }
 
-# Top-level modules that come with `wisp[train]`; their absence is a missing extra, not a bug.
-_TRAIN_EXTRA = {
-    "torch",
-    "onnx",
-    "onnxscript",
-    "pydantic",
-    "safetensors",
-    "tomli_w",
-    "tqdm",
-    "filelock",
-    "matplotlib",
-    "urllib3",
-}
-
-
-class LazyGroup(click.Group):
-    """A group whose commands are imported on first use."""
-
-    def __init__(self, *args: object, verbs: Mapping[str, tuple[str, str, str]], **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # click types its arguments one by one
-        self._verbs = verbs
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs, in the order of the table: the main job first."""
-        return [*self._verbs, *super().list_commands(ctx)]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the verb's module and return its command."""
-        if cmd_name not in self._verbs:
-            return super().get_command(ctx, cmd_name)
-        module, attribute, _ = self._verbs[cmd_name]
-        try:
-            command = getattr(importlib.import_module(module), attribute)
-        except ModuleNotFoundError as error:
-            if error.name and error.name.partition(".")[0] in _TRAIN_EXTRA:
-                raise MissingExtraError(f"`wisp {cmd_name}`", "train") from error
-            raise
-        assert isinstance(command, click.Command)  # noqa: S101  (a programming error, not a user's)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the verbs from the table alone, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in self._verbs.items()])
-
 
 @click.group(
     cls=LazyGroup,
@@ -114,7 +69,7 @@ def run(arguments: list[str]) -> int:
         click.echo(f"wisp: {error}", err=True)
         return error.exit_code
     except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] in _TRAIN_EXTRA:
+        if is_missing_extra(error):
             click.echo(f"wisp: {MissingExtraError('this command', 'train')}", err=True)
             return MissingExtraError.exit_code
         raise

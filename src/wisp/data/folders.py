@@ -9,20 +9,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from wisp.data.photo_table import look_at
+from wisp.data.splits import THREE_WAY, TWO_WAY, divide
 from wisp.errors import DataError
+from wisp.images import IMAGE_SUFFIXES
 from wisp.records import TEST, TRAIN, UNLABELLED, VAL, Dataset, Sample
 
 NO_LABEL = "NoLabel"
 INDEX_FILE = "index.csv"
-
-# What cameras, phones and the web write. HEIC is here although Pillow cannot read it: such a photo must be reported
-# as unreadable, not silently left out.
-# fmt: off
-PHOTO_SUFFIXES = frozenset({
-    ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".pgm", ".pnm",
-    ".ppm", ".tif", ".tiff", ".webp",
-})
-# fmt: on
 
 _SPLIT_FOLDERS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
 _ARCHIVES = {".zip": "unzip", ".tar": "tar xf", ".tgz": "tar xzf", ".gz": "tar xzf", ".xz": "tar xJf"}
@@ -34,13 +28,14 @@ _SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volum
 class FolderScan:
     """What lies in a data folder, before anything is split.
 
-    `splits` maps each split that has a folder to class name -> photos; where the root itself has one folder a class
-    (`is_split` is false) all of them stand under `train`. `ignored` are files that are no photos, or lie where no
-    class claims them, as POSIX paths relative to the root.
+    `folders` maps each split to its folder, `splits` each to class name -> photos; where the root itself has
+    one folder a class (`is_split` is false) all of them stand under `train`. `ignored` are files that are no
+    photos, or lie where no class claims them, as POSIX paths relative to the root.
     """
 
     root: Path
     is_split: bool
+    folders: Mapping[str, Path]
     splits: Mapping[str, Mapping[str, tuple[Path, ...]]]
     unlabelled: tuple[Path, ...]
     ignored: tuple[str, ...]
@@ -49,9 +44,9 @@ class FolderScan:
 def scan(root: Path) -> FolderScan:
     """List the photos of a data folder without opening them.
 
-    Class names are compared in Unicode NFC, so that a folder copied from a Mac (NFD) is the same class. Hidden files
-    and the folders that operating systems add are passed over; links are followed. Sub-folders of a class belong to
-    it.
+    Class names are compared in Unicode NFC, so that a folder copied from a Mac (NFD) is the same class.
+    Hidden files and the folders that operating systems add are passed over; links are followed. Sub-folders
+    of a class belong to it.
 
     Raises:
         DataError: `root` is no folder that can be read, an archive, or has no class folder.
@@ -61,16 +56,21 @@ def scan(root: Path) -> FolderScan:
     is_split = any(folder.name.lower() == TRAIN for folder in folders) or (
         bool(folders) and len(split_folders) == len(folders)
     )
+    origin = {TRAIN: root}
     splits: dict[str, dict[str, tuple[Path, ...]]] = {}
     if not is_split:
         splits[TRAIN], ignored = _scan_classes(root)
         unlabelled = splits[TRAIN].pop(NO_LABEL, ())
     else:
         ignored = files
+        origin = {}
         for folder in split_folders:
             split = _SPLIT_FOLDERS[folder.name.lower()]
-            if split in splits:
-                raise DataError(f"{folder}: a second folder for the split {split!r}; keep one of them")
+            if split in origin:
+                raise DataError(
+                    f"{folder}: beside {origin[split].name}, a second folder for {split}; keep one of them"
+                )
+            origin[split] = folder
             splits[split], unused = _scan_classes(folder)
             ignored.extend(unused)
         for folder in folders:
@@ -78,19 +78,26 @@ def scan(root: Path) -> FolderScan:
                 ignored.extend(_walk(folder))
         unlabelled = splits.get(TEST, {}).pop(NO_LABEL, ())
     names = sorted(sample_name(path, root) for path in ignored if path != root / INDEX_FILE)
-    return FolderScan(root, is_split, splits, unlabelled, tuple(names))
+    return FolderScan(root, is_split, origin, splits, unlabelled, tuple(names))
 
 
-def load_dataset(root: Path, *, seed: int = 0, needs: Collection[str] = (TRAIN,)) -> Dataset:
+def load_dataset(
+    root: Path, *, seed: int = 0, needs: Collection[str] = (TRAIN,), progress: bool = True
+) -> Dataset:
     """Read a folder of photos in either layout.
 
-    With `train/`, `val/` and `test/` folders (`valid` and `validation` are read as `val`) each holds one folder a
-    class; `test/NoLabel` becomes the split `unlabelled`. Photos themselves are not opened.
+    With `train/`, `val/` and `test/` folders (`valid` and `validation` are read as `val`) each holds one
+    folder a class, and `test/NoLabel` becomes the split `unlabelled`. Photos are not opened, except where
+    `val` is missing: it is then taken from `train`. A missing `test` stays missing.
+
+    With one folder a class (and perhaps `NoLabel`) the photos are divided into the three splits. Dividing
+    looks into every photo once (see `photo_table`) to keep near duplicates on one side.
 
     Args:
-        root: the data folder. An `index.csv` in it with the columns `file` and `source` fills `Dataset.parts`.
-        seed: of the splitter. Keep it the same for training and evaluating, or photos change sides.
-        needs: splits that must have photos.
+        root: the data folder. An `index.csv` in it with the columns `file` and `source` fills the parts.
+        seed: of the division. Keep it the same for training and evaluating, or photos change sides.
+        needs: splits that must have photos. Without `train` among them, empty classes and a single class pass.
+        progress: show a progress bar on a terminal while photos are looked into.
 
     Raises:
         DataError: one line naming the folder and the way out.
@@ -103,19 +110,27 @@ def load_dataset(root: Path, *, seed: int = 0, needs: Collection[str] = (TRAIN,)
         for split, of_class in found.splits.items()
     }
     splits[UNLABELLED] = _samples(root, ((path, None) for path in found.unlabelled))
+    if splits.get(TRAIN) and not splits.get(VAL):
+        shares = TWO_WAY if found.is_split else THREE_WAY
+        # All photos, not just those to divide: one table then serves every caller of this data folder.
+        everything = [sample for split in (TRAIN, TEST, UNLABELLED) for sample in splits.get(split, ())]
+        table = look_at(everything, root, progress=progress)
+        splits |= divide(splits[TRAIN], table.rows(slice(len(splits[TRAIN]))), shares, seed)
     splits = {split: samples for split, samples in splits.items() if samples}
     for split in needs:
         if split not in splits:
-            raise DataError(
-                f"{root}: no photos for the split {split!r}; put them into {root / split}, one folder a class"
-            )
+            raise DataError(_missing_split(found, split))
     return Dataset(root, classes, splits, _read_parts(root, splits.values()))
 
 
 def sample_name(path: Path, root: Path) -> str:
     """The POSIX path of a file relative to the data folder, printable even where it is no valid UTF-8."""
-    name = path.relative_to(root).as_posix()
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    return _printable(path.relative_to(root).as_posix())
+
+
+def class_name(folder_name: str) -> str:
+    """The class that a folder stands for: its name in Unicode NFC, printable."""
+    return unicodedata.normalize("NFC", _printable(folder_name))
 
 
 def _list_root(root: Path) -> tuple[list[Path], list[Path]]:
@@ -159,7 +174,7 @@ def _walk(folder: Path, parents: frozenset[str] = frozenset()) -> Iterator[Path]
 
 
 def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in PHOTO_SUFFIXES
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _scan_classes(folder: Path) -> tuple[dict[str, tuple[Path, ...]], list[Path]]:
@@ -180,7 +195,7 @@ def _scan_classes(folder: Path) -> tuple[dict[str, tuple[Path, ...]], list[Path]
         )
     classes: dict[str, list[Path]] = {}
     for class_folder in folders:
-        photos = classes.setdefault(unicodedata.normalize("NFC", _printable(class_folder.name)), [])
+        photos = classes.setdefault(class_name(class_folder.name), [])
         for path in _walk(class_folder):
             (photos if _is_photo(path) else ignored).append(path)
     return {name: tuple(paths) for name, paths in sorted(classes.items())}, ignored
@@ -193,22 +208,23 @@ def _printable(name: str) -> str:
 def _class_names(found: FolderScan, *, training: bool) -> tuple[str, ...]:
     """The classes: those of train, or of the other splits where there is no train folder."""
     labelled = found.splits
-    where = found.root / TRAIN if found.is_split else found.root
     if TRAIN not in labelled:
         return tuple(sorted({name for classes in labelled.values() for name in classes}))
+    where = found.folders[TRAIN]
     classes = labelled[TRAIN]
-    if not any(classes.values()):
-        raise DataError(f"{where}: no photos in its class folders; put at least two photos into each")
-    for name, paths in classes.items():
-        if not paths:
-            raise DataError(f"{where / name}: no photos in it; add some, or remove the folder")
-    if training and len(classes) == 1:
-        raise DataError(_one_class(where, next(iter(classes))))
+    if training:
+        if not any(classes.values()):
+            raise DataError(f"{where}: no photos in its class folders ({', '.join(classes)})")
+        for name, paths in classes.items():
+            if not paths:
+                raise DataError(f"{where / name}: no photos in it; add some, or remove the folder")
+        if len(classes) == 1:
+            raise DataError(_one_class(where, next(iter(classes))))
     for split, others in labelled.items():
         for name in others:
             if name not in classes and others[name]:
                 raise DataError(
-                    f"{found.root / split / name}: no class of this name in {where}; "
+                    f"{found.folders[split] / name}: no class of this name in {where}; "
                     f"known are: {', '.join(classes)}"
                 )
     return tuple(classes)
@@ -220,6 +236,17 @@ def _one_class(where: Path, name: str) -> str:
     if inner.is_dir() and len(_list(inner)[0]) > 1:
         message += f"; or did you mean {inner}?"
     return message
+
+
+def _missing_split(found: FolderScan, split: str) -> str:
+    if found.is_split:
+        folder = found.root / TEST / NO_LABEL if split == UNLABELLED else found.root / split
+        way_out = f"put some into {folder}" + ("" if split == UNLABELLED else ", one folder a class")
+    elif split == UNLABELLED:
+        way_out = f"put some into {found.root / NO_LABEL}"
+    else:
+        way_out = "its classes have too few photos to be divided; three different ones each are the least"
+    return f"{found.root}: no photos for the split {split!r}; {way_out}"
 
 
 def _samples(root: Path, labelled_paths: Iterable[tuple[Path, int | None]]) -> tuple[Sample, ...]:
