@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,22 @@ class PartResult:
     classes: tuple[str, ...]
 
 
+class Timed(Protocol):
+    """Latency percentiles; `wisp.bench.Latency` is one."""
+
+    @property
+    def p50_ms(self) -> float:
+        """Median wall time of one image, milliseconds."""
+
+    @property
+    def p99_ms(self) -> float:
+        """99th percentile of it."""
+
+    @property
+    def device(self) -> str:
+        """What it was measured on."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Everything measured of one model on one split.
@@ -78,6 +94,12 @@ class Evaluation:
     def preset(self) -> str | None:
         """Name of the baseline that the score is relative to, where it has one."""
         return next((name for name, baseline in PRESETS.items() if baseline == self.baseline), None)
+
+    def with_latency(self, latency: Timed) -> Self:
+        """A copy that also says how long one image takes."""
+        return replace(
+            self, latency_p50_ms=latency.p50_ms, latency_p99_ms=latency.p99_ms, device=latency.device
+        )
 
     def measurement(self) -> Measurement:
         """The summary that travels to reports and the search."""

@@ -25,11 +25,13 @@ class Latency:
     device: str
 
 
-def measure_latency(model: Path | str, *, repeats: int = 300, warmup: int = 30, threads: int = 1) -> Latency:
+def measure_latency(
+    model: Classifier | Path | str, *, repeats: int = 300, warmup: int = 30, threads: int = 1
+) -> Latency:
     """Time from decoded pixels to probabilities, batch of one.
 
     Args:
-        model: the `.onnx` file, or the run folder it lies in.
+        model: the `.onnx` file, the run folder it lies in, or a classifier (its file is opened anew).
         repeats: timed runs.
         warmup: runs before the clock starts; the first ones allocate memory and fill the caches.
         threads: threads that the model may use inside one image.
@@ -38,20 +40,20 @@ def measure_latency(model: Path | str, *, repeats: int = 300, warmup: int = 30, 
         ModelError: the file is not a wisp model.
         ValueError: `repeats` is below 1 or `warmup` below 0.
     """
-    classifier = Classifier(model, threads=threads)
+    classifier = _open(model, threads)
     size = classifier.info.resize.size
     image = np.random.default_rng(0).integers(0, 256, (1, size, size, 3), dtype=np.uint8)
     return _measure(lambda: classifier.probabilities(image), repeats, warmup, threads)
 
 
 def photo_to_label_latency(
-    model: Path | str, photo: bytes, *, repeats: int = 100, warmup: int = 10, threads: int = 1
+    model: Classifier | Path | str, photo: bytes, *, repeats: int = 100, warmup: int = 10, threads: int = 1
 ) -> Latency:
     """Time from an encoded photo in memory (the bytes of a JPEG, say) to its label: decode, resize, classify.
 
     Arguments and errors are those of `measure_latency`; also DataError where `photo` cannot be read.
     """
-    classifier = Classifier(model, threads=threads)
+    classifier = _open(model, threads)
     return _measure(lambda: classifier.classify(photo), repeats, warmup, threads)
 
 
@@ -65,6 +67,10 @@ def device_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine() or "unknown processor"
+
+
+def _open(model: Classifier | Path | str, threads: int) -> Classifier:
+    return Classifier(model.path if isinstance(model, Classifier) else model, threads=threads)
 
 
 def _measure(work: Callable[[], object], repeats: int, warmup: int, threads: int) -> Latency:

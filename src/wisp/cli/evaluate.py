@@ -1,0 +1,137 @@
+"""`wisp evaluate`."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from wisp.cli.baseline import baseline_options
+from wisp.score import Baseline
+
+if TYPE_CHECKING:
+    from wisp.evaluation import Evaluation
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--split", default="test", show_default=True, help="Which photos: train, val or test.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for confusion.png and evaluation.json.")
+@click.option("--latency", is_flag=True, help="Also time the model on this machine, one image at a time.")
+@baseline_options
+@click.option("--skip-unreadable", is_flag=True, help="Leave unreadable photos out instead of stopping.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Of the split, where DATA has no train/, val/ and test/.  [default: the one the model was trained with]",
+)
+def evaluate(
+    model: Path,
+    data: Path,
+    split: str,
+    out: Path | None,
+    baseline: Baseline,
+    seed: int | None,
+    *,
+    as_json: bool,
+    latency: bool,
+    skip_unreadable: bool,
+) -> None:
+    """Measure a model on a labelled split: macro F1, MACs, score.
+
+    MODEL is a model.onnx, or the run folder it lies in. DATA has train/, val/ and test/ with one folder a class, or
+    one folder a class. Classes are matched by name.
+    """
+    from wisp.data.folders import load_dataset
+    from wisp.evaluation import evaluate as measure
+    from wisp.files import write_json
+    from wisp.runtime import Classifier
+
+    classifier = Classifier(model)
+    if seed is None:
+        seed = _training_seed(classifier.info.provenance)
+    dataset = load_dataset(data, seed=seed, needs=())
+    result = measure(classifier, dataset, split, baseline=baseline, skip_unreadable=skip_unreadable)
+    if latency:
+        from wisp.bench import measure_latency
+
+        result = result.with_latency(measure_latency(classifier))
+    if out is not None:
+        from wisp.report.confusion import draw_confusion
+
+        title = f"{data.resolve().name} {split}: macro F1 {result.f1_macro:.4f}"
+        draw_confusion(result.confusion, result.classes, out / "confusion.png", title=title)
+        write_json(out / "evaluation.json", result.to_json())
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    click.echo(_table(result, data))
+    if out is not None:
+        click.echo(f"confusion matrix   {out / 'confusion.png'}")
+
+
+def _training_seed(provenance: Mapping[str, Any]) -> int:
+    """The seed that divided the photos for training, so that no training photo is taken for a test photo."""
+    recipe = provenance.get("recipe")
+    seed = recipe.get("seed") if isinstance(recipe, Mapping) else None
+    return seed if isinstance(seed, int) else 0
+
+
+def _table(result: Evaluation, data: Path) -> str:
+    skipped = f" ({result.n_skipped} unreadable left out)" if result.n_skipped else ""
+    width = max(12, *(_columns(row.name) for row in result.per_class))
+    lines = [
+        f"{data}, {result.split}: {result.n_images:,} photos{skipped}",
+        "",
+        f"{'class':<{width}}  precision  recall      F1  photos",
+    ]
+    for row in result.per_class:
+        name = row.name + " " * (width - _columns(row.name))
+        lines.append(f"{name}  {row.precision:9.3f}  {row.recall:6.3f}  {row.f1:6.3f}  {row.support:6,}")
+    low, high = result.f1_ci95
+    baseline = f"F1 {result.baseline.f1:g}, {result.baseline.macs:,.0f} MACs"
+    if result.preset:
+        baseline = f"{result.preset}: {baseline}"
+    rows = [
+        ("macro F1", f"{result.f1_macro:.4f}  (95% interval {low:.4f} to {high:.4f})"),
+        ("accuracy", f"{result.accuracy:.4f}"),
+        ("calibration error", f"{result.calibration_error:.4f}"),
+        ("MACs", f"{result.macs:,}  ({result.macs_as_trained:,} as trained, before BatchNorm was folded)"),
+        ("parameters", f"{result.params:,}"),
+    ]
+    if result.size_bytes is not None:
+        rows.append(("file size", f"{result.size_bytes:,} bytes"))
+    if result.latency_p50_ms is not None:
+        rows.append(
+            (
+                "latency",
+                f"{result.latency_p50_ms:.3f} ms median, {result.latency_p99_ms:.3f} ms p99  "
+                f"({result.device}, one thread)",
+            )
+        )
+    rows.append(("score", f"{result.score:.4f}  (smaller is better; {baseline})"))
+    rows += [
+        (
+            f"part {name}",
+            f"macro F1 {part.f1_macro:.4f} on {part.n_images:,} photos of {', '.join(part.classes)}",
+        )
+        for name, part in result.parts.items()
+    ]
+    margin = max(17, *(_columns(name) for name, _ in rows))
+    return "\n".join(
+        [*lines, "", *(f"{name}{' ' * (margin - _columns(name))}  {value}" for name, value in rows)]
+    )
+
+
+def _columns(text: str) -> int:
+    """Width on a terminal: wide East Asian characters take two columns, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
+        for char in text
+    )
