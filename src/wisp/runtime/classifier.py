@@ -136,7 +136,9 @@ class Classifier:
         return out
 
     def _run(self, images: Pixels) -> npt.NDArray[np.float32]:
-        result: npt.NDArray[np.float32] = self._session.run([OUTPUT_NAME], {INPUT_NAME: images})[0]
+        result: npt.NDArray[np.float32] = self._session.run(
+            [OUTPUT_NAME], {INPUT_NAME: np.ascontiguousarray(images)}
+        )[0]
         return result
 
     def _try_preprocess(self, source: Photo) -> Pixels | DataError:

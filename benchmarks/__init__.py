@@ -1,0 +1,1 @@
+"""Reproducible comparisons with peers; each script runs as `python -m benchmarks.NAME` and prints JSON."""
