@@ -58,7 +58,6 @@ def compare(paths: Sequence[Path], size: int, scratch: Path, workers: int) -> di
                 else (lambda: plain(paths, size))
             )
             times["plain_s"].append(seconds(peer))
-            cache_dir = scratch / f"cache-{workers}-{turn}"
             build = partial(build_cache, samples, ResizeRule(size), workers=workers, progress=False)
             times["cache_s"].append(seconds(partial(build, cache_dir=scratch / f"cache-{workers}-{turn}")))
     return {name: median(values) for name, values in times.items()}
