@@ -168,7 +168,7 @@ def _downloaded(model: nn.Module, address: str) -> Path:
             address + file_name, str(path), hash_prefix=prefix, progress=sys.stderr.isatty()
         )
     except (OSError, HTTPException, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].removeprefix("<urlopen error ").removesuffix(">")
         raise DownloadError(
             f"{address}{file_name}: cannot be downloaded ({reason}); without a network, give a local file: "
             "--pretrained FILE"
