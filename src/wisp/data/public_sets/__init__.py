@@ -1,0 +1,1 @@
+"""Public photo sets by name: each module fetches, checks and lays out one."""
