@@ -22,7 +22,11 @@ VERBS: Mapping[str, tuple[str, str, str]] = {
     ),
     "get": ("wisp.cli.data_get", "get", "Fetch a public waste data set: TrashNet or TACO."),
     "crop": ("wisp.cli.data_crop", "crop", "Cut the objects of COCO annotations out of their photos."),
-    "synthetic": ("wisp.cli.data_synthetic", "synthetic", "Render synthetic waste photos."),
+    "synthetic": (
+        "wisp.cli.data_synthetic",
+        "synthetic",
+        "Render a labelled synthetic data set, for demos and tests.",
+    ),
 }
 
 

@@ -11,6 +11,8 @@ nearly all right; below 0.93 bottles of one shape before a white background begi
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +22,6 @@ MAX_HASH_DISTANCE = 10  # bits of 64
 MIN_CORRELATION = 0.95
 MAX_ASPECT_CHANGE = 1.16  # factor
 _BLOCK = 256  # rows compared with all others at a time: bounds memory to 256 x N floats
-_PAIRS = 4096  # thumbnails correlated at a time
 
 Indices = npt.NDArray[np.int64]
 
@@ -49,32 +50,31 @@ def duplicate_groups(table: PhotoTable) -> Indices:
         left, right = left[later] + start, right[later] + start
         same_shape = np.abs(aspects[left] - aspects[right]) <= np.log(MAX_ASPECT_CHANGE)
         left, right = candidates[left[same_shape]], candidates[right[same_shape]]
-        for part in range(0, len(left), _PAIRS):
-            one, other = left[part : part + _PAIRS], right[part : part + _PAIRS]
-            apart = groups[one] != groups[other]
-            one, other = one[apart], other[apart]
-            alike = correlation(table.thumbnails[one], table.thumbnails[other]) >= MIN_CORRELATION
-            _join(groups, one[alike], other[alike])
+        # One product of matrices: where thousands of hashes collide (blank photos), pairs one by one take minutes.
+        rows, row = np.unique(left, return_inverse=True)
+        columns, column = np.unique(right, return_inverse=True)
+        alike = correlation(table.thumbnails[rows], table.thumbnails[columns]) >= MIN_CORRELATION
+        same_shot = alike[row, column]
+        _join(groups, left[same_shot], right[same_shot])
     return groups
 
 
 def correlation(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Pearson's correlation of pictures, pair by pair over all pixels and channels; 0 where one is a single colour.
+    """Pearson's correlation, over all pixels and channels, of each of P pictures with each of Q pictures.
 
     Args:
         one: uint8, P x height x width x 3.
-        other: as `one`.
+        other: uint8, Q x height x width x 3.
 
     Returns:
-        float32, P, from -1 to 1.
+        float32, P x Q, from -1 to 1; 0 where a picture is a single colour.
     """
-    first, second = _standardised(one), _standardised(other)
-    product: npt.NDArray[np.float32] = np.einsum("pk,pk->p", first, second)
+    product: npt.NDArray[np.float32] = _standardised(one) @ _standardised(other).T
     return product
 
 
 def _standardised(pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    flat = pictures.reshape(len(pictures), -1).astype(np.float32)
+    flat = pictures.reshape(len(pictures), math.prod(pictures.shape[1:])).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
     flat /= np.where(length > 0, length, 1)

@@ -95,7 +95,8 @@ def load_dataset(
 
     Args:
         root: the data folder. An `index.csv` in it with the columns `file` and `source` fills the parts.
-        seed: of the division. Keep it the same for training and evaluating, or photos change sides.
+        seed: of the division; not the seed of a training. It must be the same wherever a model is trained,
+            evaluated or exported, or training photos turn up in test.
         needs: splits that must have photos. Without `train` among them, empty classes and a single class pass.
         progress: show a progress bar on a terminal while photos are looked into.
 

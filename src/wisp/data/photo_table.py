@@ -175,7 +175,7 @@ def _look(sample: Sample) -> npt.NDArray[np.void]:
     row["digest"] = _digest(data)
     try:
         image = open_photo(data, _RULE)
-        pixels = preprocess(image, _RULE)
+        pixels = preprocess(np.asarray(image), _RULE)  # as pixels: its EXIF has been obeyed already
         header = _open_header(BytesIO(data), describe(data))  # the size before any scaled decoding
     except DataError as error:
         row["error"] = str(error).removeprefix(f"{describe(data)}: ").encode()[:240]
