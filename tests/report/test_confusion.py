@@ -59,6 +59,7 @@ def test_names_that_no_font_has_become_numbers(monkeypatch):
 def test_a_font_with_the_characters_is_used_where_there_is_one(monkeypatch):
     other = next(font for font in font_manager.fontManager.ttflist if font.name == "cmr10")
     monkeypatch.setattr(module, "_characters", lambda font: {0xC885} if font == other.fname else {0x41})
+    assert module._drawable(["A", "\uc885"]) == (["DejaVu Sans", "cmr10"], ["A", "\uc885"])
     assert module._drawable(["A", "\uc885", "B"]) == (["DejaVu Sans", "cmr10"], ["A", "\uc885", "class 2"])
 
 

@@ -71,9 +71,7 @@ def evaluate(
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
-    click.echo(_table(result, data))
-    if out is not None:
-        click.echo(f"confusion matrix   {out / 'confusion.png'}")
+    click.echo(_table(result, data, out and out / "confusion.png"))
 
 
 def _training_seed(provenance: Mapping[str, Any]) -> int:
@@ -83,7 +81,7 @@ def _training_seed(provenance: Mapping[str, Any]) -> int:
     return seed if isinstance(seed, int) else 0
 
 
-def _table(result: Evaluation, data: Path) -> str:
+def _table(result: Evaluation, data: Path, picture: Path | None) -> str:
     skipped = f" ({result.n_skipped} unreadable left out)" if result.n_skipped else ""
     width = max(12, *(_columns(row.name) for row in result.per_class))
     lines = [
@@ -123,6 +121,8 @@ def _table(result: Evaluation, data: Path) -> str:
         )
         for name, part in result.parts.items()
     ]
+    if picture is not None:
+        rows.append(("confusion matrix", str(picture)))
     margin = max(17, *(_columns(name) for name, _ in rows))
     return "\n".join(
         [*lines, "", *(f"{name}{' ' * (margin - _columns(name))}  {value}" for name, value in rows)]
