@@ -453,3 +453,14 @@ def test_damaged_bytes_raise_nothing_but_data_errors(data: st.DataObject) -> Non
 def test_suffixes_are_lower_case_and_name_heic() -> None:
     assert {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".heic"} <= IMAGE_SUFFIXES
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in IMAGE_SUFFIXES)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_an_upright_photo_is_not_turned_again(tmp_path: Path, orientation: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.png"
+    Image.fromarray(pixels).save(path, exif=exif)
+    rule = ResizeRule(16)
+    assert (preprocess(open_photo(path), rule) == preprocess(path, rule)).all()

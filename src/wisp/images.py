@@ -127,7 +127,7 @@ def _guarded(source: Photo, decode: Callable[[], Image.Image]) -> Image.Image:
 
 def _decode(source: EncodedPhoto, rule: ResizeRule | None) -> Image.Image:
     with _stream(source) as stream:
-        image = _open_header(stream, describe(source))
+        image = open_header(stream, describe(source))
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise DataError(
@@ -154,7 +154,7 @@ def _stream(source: EncodedPhoto) -> AbstractContextManager[BinaryIO]:
     return nullcontext(source)
 
 
-def _open_header(stream: BinaryIO, where: str) -> ImageFile:
+def open_header(stream: BinaryIO, where: str) -> ImageFile:
     """Read the header alone; the kind of file is told by its first bytes, whatever its name."""
     head = stream.read(12)
     stream.seek(0)
@@ -183,7 +183,12 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     # Read after loading: some formats keep EXIF behind the pixels, and TIFF turns the image by itself.
     turn = _UPRIGHT.get(_orientation(image))
     image = _to_rgb(image)
-    return image if turn is None else image.transpose(turn)
+    if turn is None:
+        return image
+    upright = image.transpose(turn)
+    for key in ("exif", "xmp", "XML:com.adobe.xmp"):  # they would have it turned once more
+        upright.info.pop(key, None)
+    return upright
 
 
 def _orientation(image: Image.Image) -> int:

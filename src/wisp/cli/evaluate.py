@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -26,18 +25,12 @@ if TYPE_CHECKING:
 @click.option("--latency", is_flag=True, help="Also time the model on this machine, one image at a time.")
 @baseline_options
 @click.option("--skip-unreadable", is_flag=True, help="Leave unreadable photos out instead of stopping.")
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    help="Of the split, where DATA has no train/, val/ and test/.  [default: the one the model was trained with]",
-)
 def evaluate(
     model: Path,
     data: Path,
     split: str,
     out: Path | None,
     baseline: Baseline,
-    seed: int | None,
     *,
     as_json: bool,
     latency: bool,
@@ -54,9 +47,7 @@ def evaluate(
     from wisp.runtime import Classifier
 
     classifier = Classifier(model)
-    if seed is None:
-        seed = _training_seed(classifier.info.provenance)
-    dataset = load_dataset(data, seed=seed, needs=())
+    dataset = load_dataset(data, needs=())
     result = measure(classifier, dataset, split, baseline=baseline, skip_unreadable=skip_unreadable)
     if latency:
         from wisp.bench import measure_latency
@@ -72,13 +63,6 @@ def evaluate(
         click.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
     click.echo(_table(result, data, out and out / "confusion.png"))
-
-
-def _training_seed(provenance: Mapping[str, Any]) -> int:
-    """The seed that divided the photos for training, so that no training photo is taken for a test photo."""
-    recipe = provenance.get("recipe")
-    seed = recipe.get("seed") if isinstance(recipe, Mapping) else None
-    return seed if isinstance(seed, int) else 0
 
 
 def _table(result: Evaluation, data: Path, picture: Path | None) -> str:

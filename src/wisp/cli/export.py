@@ -38,7 +38,7 @@ def export(run: Path, out: Path | None, data: Path | None, *, skip_unreadable: b
         raise DataError(
             f"{run}: the photos it was trained on are not at {root} any more; name their folder with --data"
         )
-    dataset = load_dataset(root, seed=trained.recipe.seed, needs=())
+    dataset = load_dataset(root, needs=())
     path = out or trained.artifact
     parity = export_run(trained, dataset, path=path, skip_unreadable=skip_unreadable)
     info = Classifier(path).info

@@ -17,7 +17,9 @@ from wisp.errors import RecipeError
 @click.option(
     "--image-size", type=int, help="Side of the network's input, pixels.  [default: the recipe's, 64]"
 )
-@click.option("--epochs", type=int, help="Passes over the training photos.  [default: the recipe's, 100]")
+@click.option(
+    "--epochs", type=int, help="Passes over the photos.  [default: the recipe's, else 16,000 steps]"
+)
 @click.option("--seed", type=int, help="Seed of everything random.  [default: the recipe's, 0]")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to write.")
 @click.option(
@@ -74,13 +76,15 @@ def train(
     `torchrun --nproc-per-node N -m wisp train ...`.
     """
     import torch
+    from torch.nn import Module
 
     from wisp.data.folders import load_dataset
     from wisp.models import ArchSpec, load_pretrained, resolve
+    from wisp.records import TRAIN
     from wisp.train.distributed import processes
     from wisp.train.loop import train as run_training
     from wisp.train.recipe import Recipe
-    from wisp.train.run import ARCH, RECIPE, open_run, read_run
+    from wisp.train.run import ARCH, RECIPE, describe_data, open_run, read_run
     from wisp.train.teacher import load_teacher
 
     torch.set_num_threads(threads)
@@ -90,22 +94,30 @@ def train(
         recipe = Recipe.load(recipe_file)
     options = {"image_size": image_size, "epochs": epochs, "seed": seed}
     changes = {name: value for name, value in options.items() if value is not None}
-    recipe = recipe.replace(**changes, **_parse_settings(settings))
-
-    dataset = load_dataset(data, seed=recipe.seed)
+    dataset = load_dataset(data)
+    recipe = recipe.replace(**changes, **_parse_settings(settings)).resolved(len(dataset.split(TRAIN)))
     if resuming and model is None:
         arch = ArchSpec.load(out / ARCH)
     else:
         arch = resolve(model or "wisp-2m", num_classes=len(dataset.classes))
+
+    def initialize(network: Module) -> None:
+        assert pretrained is not None  # noqa: S101  (only passed on where it is given)
+        left_out = load_pretrained(network, pretrained)
+        if left_out and procs.is_first:
+            click.echo(
+                f"pretrained weights of another number of classes left out: {', '.join(left_out)}", err=True
+            )
+
     with processes(device) as procs:
         if procs.is_first:
-            open_run(out, recipe, arch, dataset, resume=resume, overwrite=overwrite)
+            open_run(out, recipe, arch, describe_data(dataset), resume=resume, overwrite=overwrite)
         procs.barrier()
         run = read_run(out)
         result = run_training(
             run,
             dataset,
-            initialize=(lambda network: load_pretrained(network, pretrained)) if pretrained else None,
+            initialize=initialize if pretrained else None,
             teacher=load_teacher(teachers, dataset.classes, procs.device) if teachers else None,
             procs=procs,
             skip_unreadable=skip_unreadable,

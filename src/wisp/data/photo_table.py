@@ -18,7 +18,7 @@ from tqdm import tqdm
 from wisp.data.cache import default_cache_dir
 from wisp.errors import DataError
 from wisp.files import replacing
-from wisp.images import PREPROCESS_VERSION, _open_header, describe, open_photo, preprocess
+from wisp.images import PREPROCESS_VERSION, describe, open_header, open_photo, preprocess
 from wisp.records import ResizeRule, Sample
 
 FORMAT_VERSION = 1
@@ -176,7 +176,7 @@ def _look(sample: Sample) -> npt.NDArray[np.void]:
     try:
         image = open_photo(data, _RULE)
         pixels = preprocess(np.asarray(image), _RULE)  # as pixels: its EXIF has been obeyed already
-        header = _open_header(BytesIO(data), describe(data))  # the size before any scaled decoding
+        header = open_header(BytesIO(data), describe(data))  # the size before any scaled decoding
     except DataError as error:
         row["error"] = str(error).removeprefix(f"{describe(data)}: ").encode()[:240]
         return row

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from typing import Protocol, TypeVar
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, Protocol, TypeVar
 
 from wisp.errors import TrainingError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+_GRACE_SECONDS = 20.0  # for a worker that was told to stop: time to save where it stands
 
 
 class Executor(Protocol):
@@ -20,9 +25,11 @@ class Executor(Protocol):
     @property
     def workers(self) -> int:
         """How many tasks run at the same time."""
+        ...
 
     def run(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
         """Yield `(task, function(task))` for every task; the first error ends the run and is raised."""
+        ...
 
 
 class InlineExecutor:
@@ -37,9 +44,11 @@ class InlineExecutor:
 
 
 class ProcessExecutor:
-    """Several processes on this machine. `function`, tasks and results must be picklable.
+    """A fresh process on this machine for every task, several at a time.
 
-    Processes are spawned, not forked: a forked torch with threads of its own can hang.
+    `function`, tasks and results must be picklable. Processes are spawned, not forked: a forked torch with threads
+    of its own can hang. When the run ends early (an error, Ctrl-C, the consumer stops) the running ones get SIGTERM,
+    and when this process is killed they notice and do the same, so a training always saves where it stands.
     """
 
     def __init__(self, workers: int) -> None:
@@ -53,16 +62,70 @@ class ProcessExecutor:
         Raises:
             TrainingError: a process died (was killed, ran out of memory).
         """
-        pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        waiting = iter(tasks)
+        running: dict[Connection, tuple[SpawnProcess, Task]] = {}
+
+        def start_next() -> None:
+            for task in waiting:
+                receiver, sender = context.Pipe(duplex=False)
+                process = context.Process(target=_work, args=(function, task, sender), daemon=True)
+                process.start()
+                sender.close()  # now the worker's death closes the pipe
+                running[receiver] = (process, task)
+                return
+
         try:
-            futures = {pool.submit(function, task): task for task in tasks}
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BrokenProcessPool as error:
-            raise TrainingError(
-                "a worker process died (killed, or out of memory?); run again with --resume, and with --workers 1 "
-                "if it happens again"
-            ) from error
+            for _ in range(self.workers):
+                start_next()
+            while running:
+                for ready in wait(list(running)):
+                    assert isinstance(ready, Connection)  # noqa: S101  (only connections were waited for)
+                    process, task = running.pop(ready)
+                    result, error = _receive(ready, process)
+                    process.join()
+                    if error is not None:
+                        raise error
+                    start_next()
+                    yield task, result
         finally:
-            # On an error or Ctrl-C the running tasks get the same signal and save; the others never start.
-            pool.shutdown(wait=True, cancel_futures=True)
+            for process, _ in running.values():
+                process.terminate()
+            for process, _ in running.values():
+                process.join(_GRACE_SECONDS)
+                if process.is_alive():
+                    process.kill()
+
+
+def _receive(receiver: Connection, process: SpawnProcess) -> tuple[Any, BaseException | None]:
+    """What the worker sent, or why it sent nothing."""
+    try:
+        result, error = receiver.recv()
+    except EOFError:
+        process.join()
+        return None, TrainingError(
+            f"a worker process died (exit code {process.exitcode}: killed, or out of memory?); run again with "
+            "--resume, and with --workers 1 if it happens again"
+        )
+    finally:
+        receiver.close()
+    return result, error
+
+
+def _work(function: Callable[[Task], Result], task: Task, sender: Connection) -> None:
+    """What a worker process does: one task, its result or error to the parent."""
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    try:
+        message: tuple[Result | None, BaseException | None] = (function(task), None)
+    except BaseException as error:
+        message = (None, error)
+    with contextlib.suppress(BrokenPipeError):
+        sender.send(message)
+    sender.close()
+
+
+def _stop_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -31,7 +31,7 @@ from wisp.train.distributed import Processes, alone
 from wisp.train.losses import class_weights, distillation_loss, weighted_cross_entropy
 from wisp.train.photos import epoch_order, load_photos, predict_classes, training_batch
 from wisp.train.recipe import Recipe
-from wisp.train.run import CHECKPOINT, METRICS, Run
+from wisp.train.run import CHECKPOINT, METRICS, RECIPE, Run
 from wisp.train.schedule import warmup_cosine
 
 Teacher = Callable[[Tensor], Tensor]
@@ -59,6 +59,7 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
     progress: bool = True,
     cache_dir: Path | None = None,
     checkpoint_seconds: float = 20.0,
+    deadline: float | None = None,
 ) -> TrainResult:
     """Train the run's network by its recipe, from the start or from its checkpoint, and save the weights.
 
@@ -75,6 +76,8 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
         progress: show progress bars on a terminal.
         cache_dir: where decoded photos are kept.
         checkpoint_seconds: least time between two checkpoints at the ends of epochs.
+        deadline: wall-clock time (`time.time()`) after which no further epoch begins; the recipe in the run folder
+            then says where it stopped (`stop_after_epochs`), so that the run can be repeated exactly.
 
     Raises:
         DataError, RecipeError, ModelError: the input cannot be used.
@@ -127,7 +130,8 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
             unit="step",
             disable=None if progress and procs.is_first else True,
         )
-        while at.epoch < recipe.epochs:
+        last_epoch = recipe.stop_after_epochs or recipe.epochs
+        while at.epoch < last_epoch:
             order_generator = torch.Generator().manual_seed(_seed(recipe.seed, at.epoch, 0))
             order = epoch_order(photos.labels, counts, recipe.balanced_sampling, order_generator)
             if at.step == 0:
@@ -173,8 +177,10 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
                     bar.close()
                     raise KeyboardInterrupt
 
+            if deadline is not None and procs.any(time.time() >= deadline):
+                last_epoch = at.epoch + 1
             row: dict[str, Any] = {"epoch": at.epoch + 1, "loss": at.loss_sum / steps}
-            if procs.is_first and len(val) and _is_validated(at.epoch, recipe.epochs):
+            if procs.is_first and len(val) and _is_validated(at.epoch, last_epoch):
                 predicted = predict_classes(average, val, procs.device)
                 row["f1_val"] = macro_f1(confusion_matrix(val.labels, predicted, num_classes))
                 bar.set_postfix(loss=f"{row['loss']:.3f}", f1_val=f"{row['f1_val']:.3f}")
@@ -185,6 +191,8 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
                 saved = time.monotonic()
         bar.close()
         if procs.is_first:
+            if last_epoch < recipe.epochs:
+                recipe.replace(stop_after_epochs=last_epoch).save(run.folder / RECIPE)
             run.save_model(average)
             checkpoint.unlink(missing_ok=True)
         procs.barrier()

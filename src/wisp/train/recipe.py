@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from pydantic.dataclasses import dataclass as validated_dataclass
 from wisp.errors import RecipeError
 from wisp.files import write_text
 from wisp.records import Geometry, ResizeRule
+
+_DEFAULT_STEPS = 16_000  # small nets on 1,768 photos still gained up to here, 590 epochs
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -29,8 +32,10 @@ class Recipe:
     """Side of the square network input, pixels."""
     geometry: Geometry = "stretch"
     """How a photo becomes a square: stretch, pad or crop."""
-    epochs: Annotated[int, Field(ge=1)] = 100
-    """Passes over the training photos."""
+    epochs: Annotated[int, Field(ge=0)] = 0
+    """Passes over the training photos; 0: as many as make 16,000 steps, whatever the number of photos."""
+    stop_after_epochs: Annotated[int, Field(ge=0)] = 0
+    """End after this many epochs of a schedule made for `epochs` (a time budget ran out); 0: at the end."""
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Photos a step, over all processes together."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -91,6 +96,13 @@ class Recipe:
     def train_resize(self) -> ResizeRule:
         """How training photos are decoded: `cache_scale` larger, to crop from."""
         return ResizeRule(round(self.image_size * self.cache_scale), self.geometry)
+
+    def resolved(self, n_photos: int) -> Recipe:
+        """The same recipe with its number of epochs decided for so many training photos."""
+        if self.epochs:
+            return self
+        steps_per_epoch = max(1, n_photos // self.batch_size)
+        return self.replace(epochs=math.ceil(_DEFAULT_STEPS / steps_per_epoch))
 
     def replace(self, **changes: Any) -> Recipe:
         """A copy with some fields changed, validated like a new recipe."""

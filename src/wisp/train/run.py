@@ -28,7 +28,7 @@ from wisp.train.recipe import Recipe
 RECIPE, ARCH, DATA, METRICS = "recipe.toml", "arch.json", "data.json", "metrics.jsonl"
 CHECKPOINT, WEIGHTS, ARTIFACT = "checkpoint.pt", "model.safetensors", "model.onnx"
 MEASUREMENT, REPORT = "measurement.json", "report.html"
-_CONTENTS = (RECIPE, ARCH, DATA, METRICS, CHECKPOINT, WEIGHTS, ARTIFACT, MEASUREMENT, REPORT)
+RUN_FILES = (RECIPE, ARCH, DATA, METRICS, CHECKPOINT, WEIGHTS, ARTIFACT, MEASUREMENT, REPORT)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def create_run(
     Raises:
         InputError: the folder holds something already and `overwrite` is off, or holds what is not a run.
     """
-    prepare_folder(folder, contents=_CONTENTS, overwrite=overwrite)
+    prepare_folder(folder, contents=RUN_FILES, overwrite=overwrite)
     recipe.save(folder / RECIPE)
     arch.save(folder / ARCH)
     write_json(folder / DATA, data)
@@ -129,29 +129,40 @@ def read_run(folder: Path) -> Run:
     return Run(folder, Recipe.load(folder / RECIPE), arch, data)
 
 
+def describe_data(dataset: Dataset, *, progress: bool = True) -> dict[str, Any]:
+    """What a run writes down about its photos: where they lie on this machine, and their exact fingerprint."""
+    return {"root": str(dataset.root.resolve()), **content_fingerprint(dataset, progress=progress)}
+
+
 def open_run(
     folder: Path,
     recipe: Recipe,
     arch: ArchSpec,
-    dataset: Dataset,
+    data: dict[str, Any],
     *,
     resume: bool = False,
     overwrite: bool = False,
-    progress: bool = True,
 ) -> Run:
     """Start a run, or with `resume` take up the one in `folder` (and start it where there is none yet).
+
+    Args:
+        folder: where the run lives.
+        recipe: decides the training.
+        arch: the network.
+        data: what `describe_data` says of the photos.
+        resume: go on with the run that is there.
+        overwrite: replace the run that is there.
 
     Raises:
         InputError: the folder is not empty, and neither `resume` nor `overwrite` was asked for.
         RecipeError, ModelError, DataError: resuming with another recipe, network or other photos.
     """
-    data = {"root": str(dataset.root.resolve()), **content_fingerprint(dataset, progress=progress)}
     if not (resume and (folder / RECIPE).is_file()):
         return create_run(folder, recipe, arch, data, overwrite=overwrite)
     run = read_run(folder)
     for name, value in asdict(run.recipe).items():
         given = getattr(recipe, name)
-        if given != value:
+        if given != value and name != "stop_after_epochs":
             raise RecipeError(
                 f"{folder}: was begun with {name} = {value!r}, not {given!r}; resume with the same settings, or start "
                 "again with --overwrite"
@@ -162,7 +173,7 @@ def open_run(
         )
     if run.data.get("digest") != data["digest"]:
         raise DataError(
-            f"{dataset.root}: the photos changed since {folder} was begun; start again with --overwrite"
+            f"{data.get('root')}: the photos changed since {folder} was begun; start again with --overwrite"
         )
     return run
 

@@ -11,6 +11,7 @@ convolution where the expansion is 1.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
@@ -168,6 +169,7 @@ def wisp_options(
     head: int,
     stem_kernel: int = 3,
     stem_stride: int = 2,
+    dropout: float = 0.0,
 ) -> WispOptions:
     """Options from rows (width, depth, stride, expansion, kernel), the way papers print such networks."""
     return WispOptions(
@@ -177,23 +179,24 @@ def wisp_options(
             for width, depth, stride, expansion, kernel in stages
         ),
         head=head,
+        dropout=dropout,
     )
 
 
-# Named by their MACs at 64 px with nine classes.
+_patch_options = functools.partial(wisp_options, stem_kernel=4, stem_stride=4, dropout=0.1)
+
+# Named by their MACs at 64 px. All begin with 4 x 4 patches: at equal MACs that measured better, and trains faster,
+# than a strided 3 x 3 stem, whose 32 x 32 maps spend a fifth of the budget on BatchNorm and one depthwise layer.
 NAMED: Mapping[str, WispOptions] = MappingProxyType(
     {
-        "wisp-2m": wisp_options(
-            stem=8, stages=((12, 1, 2, 2, 3), (12, 1, 1, 3, 3), (24, 2, 2, 3, 5), (48, 3, 2, 3, 5)), head=128
+        "wisp-4m": _patch_options(
+            stem=20, stages=((16, 1, 1, 2, 3), (32, 3, 2, 3, 5), (64, 4, 2, 3, 5)), head=160
         ),
-        "wisp-1m": wisp_options(
-            stem=6, stages=((8, 1, 2, 2, 3), (8, 1, 1, 3, 3), (14, 2, 2, 3, 5), (28, 3, 2, 3, 5)), head=80
+        "wisp-2m": _patch_options(
+            stem=14, stages=((12, 1, 1, 2, 3), (24, 3, 2, 3, 5), (48, 3, 2, 3, 5)), head=128
         ),
-        "wisp-500k": wisp_options(
-            stem=4, stages=((6, 1, 2, 2, 3), (6, 1, 1, 2, 3), (10, 2, 2, 2, 5), (20, 2, 2, 3, 5)), head=64
-        ),
-        "wisp-250k": wisp_options(
-            stem=4, stages=((4, 1, 2, 1, 3), (8, 2, 2, 2, 3), (16, 2, 2, 3, 3)), head=48
-        ),
+        "wisp-1m": _patch_options(stem=12, stages=((20, 2, 2, 2, 5), (40, 3, 2, 2, 5)), head=96),
+        "wisp-500k": _patch_options(stem=8, stages=((12, 2, 2, 2, 5), (24, 3, 2, 2, 5)), head=64),
+        "wisp-250k": _patch_options(stem=6, stages=((8, 1, 2, 2, 5), (20, 3, 2, 2, 5)), head=48),
     }
 )
