@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -293,6 +297,37 @@ def test_a_failure_leaves_nothing(
 def test_a_process_that_dies_is_an_error() -> None:
     with pytest.raises(WispError, match=r"a rendering process died.*try one worker"):
         list(dataset._each(os._exit, [3, 3], workers=2, progress=False, chunk=1))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for child processes in /proc")
+def test_a_killed_parent_takes_its_workers_along(tmp_path: Path) -> None:
+    program = "from wisp.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "data", "synthetic", "--images", "20000", "--workers", "2"]
+    parent = subprocess.Popen([*command, "--out", str(tmp_path / "set")], stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(lambda: next(tmp_path.rglob("*.jpg"), None) is not None)
+        listed = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        children = [Path("/proc", pid) for pid in listed]
+        assert len(children) >= 2
+    finally:
+        parent.kill()
+        parent.wait()
+    _wait_for(lambda: not any(_runs(child) for child in children))
+
+
+def _runs(process: Path) -> bool:
+    """Whether the process in /proc is there and no zombie that nobody has collected yet."""
+    try:
+        return (process / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_scenes_are_coco(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -188,6 +189,22 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
+def _live_with_parent() -> None:
+    """Prepare a worker: Ctrl-C is the parent's affair, and when the parent is killed, the worker ends too.
+
+    Without that, workers of a killed process wait for work for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101  (runs in workers only)
+    parent.join()
+    os._exit(1)
+
+
 def _each(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, progress: bool, chunk: int
 ) -> Iterator[Result]:
@@ -198,13 +215,9 @@ def _each(
     if workers == 1:
         yield from bar(map(work, jobs))
         return
-    # spawn: a fork of a process with threads (torch, a progress bar) may hang. Ctrl-C is this process's affair alone.
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
+    # spawn: a fork of a process with threads (torch, a progress bar) may hang
+    spawn = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_live_with_parent)
     try:
         yield from bar(pool.map(work, jobs, chunksize=chunk))
     except BrokenProcessPool as error:
