@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from wisp.files import write_json
 from wisp.search.candidate import Candidate
 from wisp.search.planning import Plan
 
-_GRACE = 1.04  # trainings still running at this share of the budget end after their epoch
 _SAVE_SECONDS = 1.0
 
 
@@ -22,26 +21,27 @@ _SAVE_SECONDS = 1.0
 class Budget:
     """The clock of one job. `spent` counts across resumes; what lies between them does not count.
 
-    `path` is a small JSON file: the settings the job was begun with, its plans and the seconds spent.
+    `path` is a small JSON file: the settings the job was begun with, its plans and the seconds spent. `started` is
+    the `time.monotonic()` from which this process counts.
     """
 
     path: Path
     seconds: float
-    settings: dict[str, Any]
+    settings: Mapping[str, Any]
+    started: float
     _before: float = 0.0
-    _plans: dict[str, Any] = field(default_factory=dict)
-    _started: float = field(default_factory=time.monotonic)
+    _plans: list[dict[str, Any]] = field(default_factory=list)
     _saved: float = 0.0
 
     @classmethod
-    def begin(cls, path: Path, seconds: float, settings: dict[str, Any]) -> Budget:
+    def begin(cls, path: Path, seconds: float, settings: Mapping[str, Any], started: float) -> Budget:
         """A new job."""
-        budget = cls(path, seconds, settings)
+        budget = cls(path, seconds, settings, started)
         budget.save()
         return budget
 
     @classmethod
-    def resume(cls, path: Path, seconds: float, settings: dict[str, Any]) -> Budget:
+    def resume(cls, path: Path, seconds: float, settings: Mapping[str, Any], started: float) -> Budget:
         """The job that `path` describes; a larger `seconds` than before extends it.
 
         Raises:
@@ -51,7 +51,7 @@ class Budget:
             state = json.loads(path.read_text(encoding="utf-8"))
             before, plans, earlier = (
                 float(state["spent_seconds"]),
-                dict(state["plans"]),
+                list(state["plans"]),
                 dict(state["settings"]),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -62,24 +62,24 @@ class Budget:
                     f"{path.parent}: was begun with {name} = {earlier.get(name)!r}, not {value!r}; resume with the "
                     "same settings, or start again with --overwrite"
                 )
-        return cls(path, seconds, settings, before, plans)
+        return cls(path, seconds, settings, started, before, plans)
 
     def spent(self) -> float:
         """Seconds that the job has taken so far."""
-        return self._before + time.monotonic() - self._started
+        return self._before + time.monotonic() - self.started
 
     def left(self) -> float:
         """Seconds that remain; may be negative."""
         return self.seconds - self.spent()
 
-    @property
-    def deadline(self) -> float:
-        """Wall-clock time (`time.time()`) at which a training that still runs has to end."""
-        return time.time() + self.left() + (_GRACE - 1) * self.seconds
-
     def save(self) -> None:
         """Write the state."""
-        state = {"settings": self.settings, "spent_seconds": round(self.spent(), 3), "plans": self._plans}
+        state = {
+            "settings": self.settings,
+            "budget_seconds": self.seconds,
+            "spent_seconds": round(self.spent(), 3),
+            "plans": self._plans,
+        }
         write_json(self.path, state)
         self._saved = time.monotonic()
 
@@ -88,24 +88,34 @@ class Budget:
         if time.monotonic() - self._saved >= _SAVE_SECONDS:
             self.save()
 
-    def remember(self, name: str, plan: Plan) -> None:
+    def remember(self, plan: Plan) -> None:
         """Keep a plan, so that a resumed job follows it instead of making another."""
-        self._plans[name] = {
-            "candidates": [candidate.name for candidate in plan.candidates],
-            "epochs": plan.epochs,
-        }
+        self._plans.append(
+            {
+                "candidates": [candidate.name for candidate in plan.candidates],
+                "epochs": plan.epochs,
+                "seconds_per_epoch": list(plan.seconds_per_epoch),
+            }
+        )
         self.save()
 
-    def recall(self, name: str, candidates: Sequence[Candidate]) -> Plan | None:
-        """The plan kept under `name`, or None. `candidates` are those it may name."""
-        if name not in self._plans:
-            return None
+    def plans(self, candidates: Sequence[Candidate]) -> list[Plan]:
+        """The plans kept so far, the earliest first. `candidates` are those they may name.
+
+        Raises:
+            InputError: the file is damaged, or names other candidates.
+        """
         by_name = {candidate.name: candidate for candidate in candidates}
-        kept = self._plans[name]
         try:
-            return Plan(tuple(by_name[each] for each in kept["candidates"]), int(kept["epochs"]))
-        except KeyError as error:
+            return [
+                Plan(
+                    tuple(by_name[name] for name in kept["candidates"]),
+                    int(kept["epochs"]),
+                    tuple(float(seconds) for seconds in kept["seconds_per_epoch"]),
+                )
+                for kept in self._plans
+            ]
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"{self.path}: plans the candidate {error}, which this version of wisp does not have; start again "
-                "with --overwrite"
+                f"{self.path}: damaged, or of another version of wisp ({error}); start again with --overwrite"
             ) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from wisp.search.candidate import Candidate
 from wisp.train.loop import train
 from wisp.train.recipe import Recipe
 from wisp.train.run import MEASUREMENT, Run, open_run
+from wisp.train.speed import seconds_per_step
 
 CHECK_IMAGES = 256  # real photos that an exported file must agree on
 
@@ -47,16 +50,21 @@ class TrialTask:
     deadline: float | None
     described: dict[str, Any] = field(compare=False, repr=False)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the trial was completed, perhaps by an earlier process."""
+        return (self.folder / MEASUREMENT).is_file()
+
 
 def run_trial(task: TrialTask) -> Measurement:
     """Train the candidate (or go on with it) and measure the exported file; what is done already is not done again."""
-    done = task.folder / MEASUREMENT
-    if done.is_file():
-        return Measurement.from_json(json.loads(done.read_text(encoding="utf-8")))
-    torch.set_num_threads(1)  # at these sizes two processes of one thread do twice the work of one with two
+    measured = task.folder / MEASUREMENT
+    if task.is_done:
+        return Measurement.from_json(json.loads(measured.read_text(encoding="utf-8")))
     dataset = load_dataset(task.data, progress=False)
     run = open_run(task.folder, task.recipe, task.candidate.arch, task.described, resume=True)
-    train(run, dataset, skip_unreadable=task.skip_unreadable, progress=False, deadline=task.deadline)
+    with _one_thread():
+        train(run, dataset, skip_unreadable=task.skip_unreadable, progress=False, deadline=task.deadline)
     export_run(run, dataset, skip_unreadable=task.skip_unreadable)
     measurement = evaluate_artifact(
         run.artifact,
@@ -66,8 +74,26 @@ def run_trial(task: TrialTask) -> Measurement:
         skip_unreadable=task.skip_unreadable,
         progress=False,
     ).measurement()
-    write_json(done, measurement.to_json())
+    write_json(measured, measurement.to_json())
     return measurement
+
+
+def probe_seconds_per_epoch(candidate: Candidate, recipe: Recipe, n_photos: int) -> float:
+    """How long one epoch of the candidate's training will take here, from a few steps on random pixels."""
+    steps = n_photos // min(recipe.batch_size, n_photos)
+    with _one_thread():
+        return steps * seconds_per_step(candidate.arch, recipe.replace(image_size=candidate.image_size))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """At these sizes two processes of one thread do twice the work of one with two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def export_run(

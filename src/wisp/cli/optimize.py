@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from wisp.cli.duration import Duration
 if TYPE_CHECKING:
     from wisp.pipeline import Outcome
     from wisp.score import Baseline
+    from wisp.search.candidate import Trial
 
 
 @click.command()
@@ -71,7 +73,8 @@ def optimize(
     DATA has train/, val/ and test/ with one folder a class, or one folder a class. OUT gets model.onnx, report.html
     and everything needed to train the chosen network again.
     """
-    from wisp.pipeline import Settings
+    started = time.monotonic()  # the imports below take seconds, and the budget is for everything
+    from wisp.pipeline import STATE, Settings
     from wisp.pipeline import optimize as run_pipeline
     from wisp.train.recipe import Recipe
 
@@ -87,15 +90,17 @@ def optimize(
         skip_unreadable=skip_unreadable,
         recipe=Recipe.load(recipe_file) if recipe_file else Recipe(),
     )
-    outcome = run_pipeline(settings, resume=resume, overwrite=overwrite)
+    try:
+        outcome = run_pipeline(settings, resume=resume, overwrite=overwrite, started=started)
+    except KeyboardInterrupt:
+        if (out / STATE).is_file():
+            click.echo(f"{out}: stopped; go on with the same command and --resume", err=True)
+        raise
     click.echo(json.dumps(_as_json(outcome), indent=2, ensure_ascii=False) if as_json else _as_text(outcome))
 
 
 def _as_json(outcome: Outcome) -> dict[str, object]:
-    def row(trial: object) -> dict[str, object]:
-        from wisp.search.candidate import Trial
-
-        assert isinstance(trial, Trial)  # noqa: S101
+    def row(trial: Trial) -> dict[str, object]:
         return {"name": trial.candidate.name, "epochs": trial.epochs, **trial.measurement.to_json()}
 
     return {

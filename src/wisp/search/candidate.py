@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from wisp.models import ArchSpec
 from wisp.records import Measurement
@@ -24,8 +25,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate trained for `epochs` epochs, as measured on the validation split."""
+    """A candidate trained for `epochs` epochs, as measured on the validation split; `folder` holds its run."""
 
     candidate: Candidate
     epochs: int
     measurement: Measurement
+    folder: Path | None = None

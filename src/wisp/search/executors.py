@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Protocol, TypeVar
 
-from wisp.errors import TrainingError
+from wisp.errors import TrainingError, WispError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -20,15 +23,23 @@ _GRACE_SECONDS = 20.0  # for a worker that was told to stop: time to save where 
 
 
 class Executor(Protocol):
-    """Runs one function over many tasks. Results come as they are ready, each with its task."""
+    """Runs one function over many tasks. Results come as they are ready, each with its task.
+
+    A task is drawn from `tasks` only when it can start at once, so a generator may decide late what comes next.
+    """
 
     @property
     def workers(self) -> int:
         """How many tasks run at the same time."""
         ...
 
-    def run(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
-        """Yield `(task, function(task))` for every task; the first error ends the run and is raised."""
+    def run(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task]
+    ) -> Generator[tuple[Task, Result], None, None]:
+        """Yield `(task, function(task))` for every task; the first error ends the run and is raised.
+
+        Close the iterator (`contextlib.closing`) where it may be left before its end.
+        """
         ...
 
 
@@ -37,7 +48,9 @@ class InlineExecutor:
 
     workers = 1
 
-    def run(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
+    def run(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task]
+    ) -> Generator[tuple[Task, Result], None, None]:
         """See `Executor.run`; the order is that of the tasks."""
         for task in tasks:
             yield task, function(task)
@@ -48,7 +61,8 @@ class ProcessExecutor:
 
     `function`, tasks and results must be picklable. Processes are spawned, not forked: a forked torch with threads
     of its own can hang. When the run ends early (an error, Ctrl-C, the consumer stops) the running ones get SIGTERM,
-    and when this process is killed they notice and do the same, so a training always saves where it stands.
+    and when this process is killed they notice and do the same, so a training always saves where it stands. Ctrl-C
+    itself does not reach them: one process decides.
     """
 
     def __init__(self, workers: int) -> None:
@@ -56,7 +70,9 @@ class ProcessExecutor:
             raise ValueError(f"workers = {workers}: at least 1")
         self.workers = workers
 
-    def run(self, function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
+    def run(
+        self, function: Callable[[Task], Result], tasks: Iterable[Task]
+    ) -> Generator[tuple[Task, Result], None, None]:
         """See `Executor.run`; the order is that in which tasks end.
 
         Raises:
@@ -68,11 +84,15 @@ class ProcessExecutor:
 
         def start_next() -> None:
             for task in waiting:
+                # Pickled here: unpickling imports the function's module (torch, seconds), which must not happen
+                # before the worker watches its parent.
+                work = pickle.dumps((function, task))
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(function, task, sender), daemon=True)
-                process.start()
-                sender.close()  # now the worker's death closes the pipe
-                running[receiver] = (process, task)
+                process = context.Process(target=_start, args=(work, sender), daemon=True)
+                with _interrupts_held():
+                    process.start()
+                    sender.close()  # now the worker's death closes the pipe
+                    running[receiver] = (process, task)
                 return
 
         try:
@@ -101,7 +121,7 @@ def _receive(receiver: Connection, process: SpawnProcess) -> tuple[Any, BaseExce
     """What the worker sent, or why it sent nothing."""
     try:
         result, error = receiver.recv()
-    except EOFError:
+    except (EOFError, OSError):
         process.join()
         return None, TrainingError(
             f"a worker process died (exit code {process.exitcode}: killed, or out of memory?); run again with "
@@ -112,16 +132,45 @@ def _receive(receiver: Connection, process: SpawnProcess) -> tuple[Any, BaseExce
     return result, error
 
 
-def _work(function: Callable[[Task], Result], task: Task, sender: Connection) -> None:
-    """What a worker process does: one task, its result or error to the parent."""
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold SIGINT back. Processes started meanwhile never get it (the mask is inherited), this one gets it after."""
+    resource_tracker.ensure_running()  # started along with the first process, it would lift the mask too early
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        message: tuple[Result | None, BaseException | None] = (function(task), None)
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(work: bytes, sender: Connection) -> None:
+    """The first thing that a worker process does."""
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    function, task = pickle.loads(work)  # noqa: S301  (bytes from the parent process)
+    _work(function, task, sender)
+
+
+def _work(function: Callable[[Task], Result], task: Task, sender: Connection) -> None:
+    """One task; its result or error goes to the parent."""
+    try:
+        message = pickle.dumps((function(task), None))
     except BaseException as error:
-        message = (None, error)
-    with contextlib.suppress(BrokenPipeError):
-        sender.send(message)
+        message = _pickled_error(error)
+    with suppress(BrokenPipeError):
+        sender.send_bytes(message)
     sender.close()
+
+
+def _pickled_error(error: BaseException) -> bytes:
+    """The error as the parent will raise it; one that cannot travel is told in words."""
+    if not isinstance(error, WispError | KeyboardInterrupt):
+        error.add_note("In a worker process:\n" + "".join(traceback.format_exception(error)))
+    try:
+        message = pickle.dumps((None, error))
+        pickle.loads(message)  # noqa: S301  (just written)
+    except Exception:
+        return pickle.dumps((None, TrainingError(f"{type(error).__name__} in a worker process: {error}")))
+    return message
 
 
 def _stop_with_parent() -> None:

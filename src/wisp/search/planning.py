@@ -10,10 +10,14 @@ from wisp.search.candidate import Candidate
 
 @dataclass(frozen=True)
 class Plan:
-    """These candidates, each for `epochs` epochs, dearest first."""
+    """These candidates, each for `epochs` epochs, dearest first.
+
+    `seconds_per_epoch` is what one epoch of each was expected to take when the plan was made.
+    """
 
     candidates: tuple[Candidate, ...]
     epochs: int
+    seconds_per_epoch: tuple[float, ...]
 
 
 def makespan_seconds(durations: Sequence[float], workers: int) -> float:
@@ -28,7 +32,7 @@ def makespan_seconds(durations: Sequence[float], workers: int) -> float:
     return max(free)
 
 
-def plan_ladder(
+def plan_round(
     candidates: Sequence[Candidate],
     seconds_per_epoch: Sequence[float],
     *,
@@ -48,18 +52,22 @@ def plan_ladder(
         overhead_seconds: what each costs beside its epochs (start of the process, export, evaluation).
         min_epochs: below this a network says little about itself; fewer only where a single one does not fit.
         max_epochs: more is not worth it.
+
+    Raises:
+        ValueError: there are no candidates.
     """
     for count in range(len(candidates), 0, -1):
         order = sorted(range(count), key=lambda i: -seconds_per_epoch[i])
 
-        def wall(epochs: int, order: list[int] = order) -> float:
-            return makespan_seconds(
-                [overhead_seconds + epochs * seconds_per_epoch[i] for i in order], workers
-            )
+        def fits(epochs: int, order: list[int] = order) -> bool:
+            durations = [overhead_seconds + epochs * seconds_per_epoch[i] for i in order]
+            return makespan_seconds(durations, workers) <= budget_seconds
 
-        if wall(min_epochs) <= budget_seconds or count == 1:
+        if fits(min_epochs) or count == 1:
             epochs = max_epochs
-            while epochs > 1 and wall(epochs) > budget_seconds:
+            while epochs > 1 and not fits(epochs):
                 epochs -= 1
-            return Plan(tuple(candidates[i] for i in order), epochs)
+            return Plan(
+                tuple(candidates[i] for i in order), epochs, tuple(seconds_per_epoch[i] for i in order)
+            )
     raise ValueError("no candidates")

@@ -1,0 +1,205 @@
+"""Spending a time budget in rounds of trials: first the ladder, then the best of it for longer, while time is left."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from wisp.budget import Budget
+from wisp.search.candidate import Candidate, Trial
+from wisp.search.executors import Executor
+from wisp.search.planning import Plan, plan_round
+from wisp.search.selection import best_candidates
+from wisp.train.run import METRICS, read_run
+from wisp.trials import TrialTask, run_trial
+
+# How a budget is divided; seconds are measured on two cores.
+_PROBING_SHARE = 0.1  # of the time left, at most, for measuring how long an epoch takes
+_LADDER_SHARE = (
+    0.4  # of the time left; below half, so that the next round is longer for the dearest network too
+)
+_FINALISTS = 2  # or as many as are trained side by side
+_WORTH_IT = 1.25  # train a candidate again only for this many times the epochs
+_MIN_EPOCHS, _MAX_EPOCHS = 8, 1000
+_TRIAL_SECONDS = (
+    9.0  # beside the epochs: a process, its imports, an export, an evaluation. Later ones as measured.
+)
+_CLOSING_SECONDS = 6.0  # after the last trial: latencies, evaluations, the report
+_SHARED_CORES = 1.2  # trainings side by side share caches and memory: this much slower than one alone
+_PLANNED = 0.97  # of the time that there is: an epoch takes a little longer one time than another
+_GRACE = 0.04  # of the whole budget; a training that is late ends when this is used up too
+
+
+@dataclass
+class Rounds:
+    """Decides round by round what to train next, and has an executor do it.
+
+    Attributes:
+        budget: the clock; also remembers the plans.
+        executor: runs the trials.
+        make_task: the trial of a candidate, for so many epochs, whose training ends at that `time.time()`.
+        probe: seconds that one epoch of a candidate takes alone.
+        target_f1: as in `choose`.
+        progress: show a progress bar on a terminal.
+        trials: all that were done.
+        left_out: names of candidates that were planned and found no time.
+    """
+
+    budget: Budget
+    executor: Executor
+    make_task: Callable[[Candidate, int, float], TrialTask]
+    probe: Callable[[Candidate], float]
+    target_f1: float | None = None
+    progress: bool = True
+    trials: list[Trial] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    _trial_seconds: list[float] = field(default_factory=list)
+
+    def run(self, candidates: Sequence[Candidate], kept: Sequence[Plan] = ()) -> list[Trial]:
+        """Follow the plans of an interrupted job, then make more of them until the budget is used up.
+
+        Args:
+            candidates: in order of interest.
+            kept: plans made earlier; what they already did is taken from disk.
+        """
+        for number in itertools.count():
+            if number < len(kept):
+                plan = kept[number]
+            else:
+                following = self._longer() if self.trials else self._ladder(candidates)
+                if following is None:
+                    return self.trials
+                plan = following
+                self.budget.remember(plan)
+            self._train(plan)
+        raise AssertionError("itertools.count() ends")
+
+    def _ladder(self, candidates: Sequence[Candidate]) -> Plan:
+        """The first round: all candidates, for the same number of epochs."""
+        slower = _SHARED_CORES if self.executor.workers > 1 else 1.0
+        least_left = self.budget.left() * (1 - _PROBING_SHARE)
+        speeds: list[float] = []
+        for candidate in candidates:
+            if speeds and self.budget.left() < least_left:
+                break  # there is no time to train so many either
+            speeds.append(self.probe(candidate) * slower)
+        return self._plan(candidates[: len(speeds)], speeds, _LADDER_SHARE, _MIN_EPOCHS)
+
+    def _longer(self) -> Plan | None:
+        """The next round: the best so far, for all the time that is left; None where that is too little to matter."""
+        finalists = best_candidates(
+            self.trials, max(_FINALISTS, self.executor.workers), target_f1=self.target_f1
+        )
+        longest = {trial.candidate: trial for trial in sorted(self.trials, key=lambda trial: trial.epochs)}
+        speeds = [_seconds_per_epoch(longest[candidate]) for candidate in finalists]
+        most = max(longest[candidate].epochs for candidate in finalists)
+        worth_it = math.ceil(most * _WORTH_IT)
+        plan = self._plan(finalists, speeds, 1.0, worth_it)
+        return plan if plan.epochs >= worth_it else None
+
+    def _plan(
+        self, candidates: Sequence[Candidate], speeds: Sequence[float], share: float, min_epochs: int
+    ) -> Plan:
+        return plan_round(
+            candidates,
+            speeds,
+            budget_seconds=(self.budget.left() - self._closing_seconds) * share * _PLANNED,
+            workers=self.executor.workers,
+            overhead_seconds=self._overhead_seconds,
+            min_epochs=min_epochs,
+            max_epochs=_MAX_EPOCHS,
+        )
+
+    def _train(self, plan: Plan) -> None:
+        """Train and measure the plan's candidates."""
+        drawn: dict[Path, float] = {}
+
+        def tasks() -> Iterator[TrialTask]:
+            for candidate, seconds_per_epoch in zip(plan.candidates, plan.seconds_per_epoch, strict=True):
+                deadline = self._deadline(seconds_per_epoch)
+                task = self.make_task(candidate, plan.epochs, deadline)
+                half = self._overhead_seconds / 2 + seconds_per_epoch * plan.epochs / 2
+                has_company = bool(drawn or self.trials)  # one trial there must be
+                if has_company and not task.is_done and time.time() + half > deadline:
+                    self.left_out.append(candidate.name)
+                    continue
+                if not task.folder.exists():
+                    drawn[task.folder] = time.monotonic()
+                else:  # a resumed one is no measure of what a whole one takes
+                    drawn[task.folder] = math.nan
+                yield task
+
+        folders = [self.make_task(candidate, plan.epochs, 0.0).folder for candidate in plan.candidates]
+        with (
+            _watched(folders, plan.epochs, self.budget, enabled=self.progress),
+            closing(self.executor.run(run_trial, tasks())) as results,
+        ):
+            for task, measurement in results:
+                recipe = read_run(task.folder).recipe
+                epochs = recipe.stop_after_epochs or recipe.epochs
+                trial = Trial(task.candidate, epochs, measurement, task.folder)
+                self.trials.append(trial)
+                taken = time.monotonic() - drawn[task.folder] - epochs * _seconds_per_epoch(trial)
+                if taken > 0:
+                    self._trial_seconds.append(taken)
+
+    def _deadline(self, seconds_per_epoch: float) -> float:
+        """The `time.time()` after which a training begins no further epoch."""
+        after = seconds_per_epoch + self._overhead_seconds / 2 + self._closing_seconds
+        return time.time() + self.budget.left() + _GRACE * self.budget.seconds - after
+
+    @property
+    def _overhead_seconds(self) -> float:
+        """What a trial takes beside its epochs: the longest that was seen."""
+        return max(self._trial_seconds, default=_TRIAL_SECONDS)
+
+    @property
+    def _closing_seconds(self) -> float:
+        """What comes after the last trial; a machine that is slow, or busy, at the one is so at the other."""
+        return _CLOSING_SECONDS * max(1.0, self._overhead_seconds / _TRIAL_SECONDS)
+
+
+def _seconds_per_epoch(trial: Trial) -> float:
+    """As it was trained: validation included, and with the other trainings beside it."""
+    assert trial.folder is not None  # noqa: S101  (all trials here have one)
+    last = read_run(trial.folder).metrics()[-1]
+    return float(last["seconds"]) / int(last["epoch"])
+
+
+@contextmanager
+def _watched(folders: Sequence[Path], epochs: int, budget: Budget, *, enabled: bool) -> Iterator[None]:
+    """Show how far all trainings together are, from what they write down, and keep the budget's clock on disk."""
+    finished = threading.Event()
+    names = ", ".join(folder.name.rpartition("-")[0] for folder in folders)
+    bar = tqdm(total=len(folders) * epochs, desc=names, unit="epoch", disable=None if enabled else True)
+
+    def watch() -> None:
+        while not finished.wait(0.5):
+            bar.n = sum(_line_count(folder / METRICS) for folder in folders)
+            bar.refresh()
+            budget.tick()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+        bar.close()
+        budget.save()
+
+
+def _line_count(path: Path) -> int:
+    try:
+        return path.read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0

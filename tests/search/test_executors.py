@@ -1,0 +1,226 @@
+"""One contract for all executors, then what only processes do."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import executor_tasks
+import pytest
+
+from wisp.errors import DataError, MissingExtraError, TrainingError
+from wisp.search import executors
+from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
+
+EXECUTORS = {
+    "inline": InlineExecutor,
+    "one process": lambda: ProcessExecutor(1),
+    "two processes": lambda: ProcessExecutor(2),
+}
+
+
+@pytest.fixture(params=EXECUTORS)
+def executor(request: pytest.FixtureRequest) -> Executor:
+    made: Executor = EXECUTORS[request.param]()
+    return made
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not come about"
+        time.sleep(0.02)
+
+
+def pids(folder: Path, what: str) -> list[int]:
+    return sorted(int(path.name.partition("-")[2]) for path in folder.glob(f"{what}-*"))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+# The contract
+
+
+def test_every_task_comes_back_with_its_result(executor: Executor) -> None:
+    assert sorted(executor.run(executor_tasks.square, range(5))) == [(i, i * i) for i in range(5)]
+
+
+def test_no_tasks_no_results(executor: Executor) -> None:
+    assert list(executor.run(executor_tasks.square, [])) == []
+
+
+def test_workers_are_named(executor: Executor) -> None:
+    assert executor.workers >= 1
+
+
+def test_a_task_is_drawn_only_when_it_can_start(executor: Executor) -> None:
+    drawn: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for task in range(6):
+            drawn.append(task)
+            yield task
+
+    with closing(executor.run(executor_tasks.square, tasks())) as results:
+        next(results)
+        assert len(drawn) <= executor.workers + 1
+
+
+def test_the_first_error_is_raised_as_it_was(executor: Executor) -> None:
+    with pytest.raises(DataError, match=r"^photo two cannot be read$") as caught:
+        list(executor.run(executor_tasks.fail_at_two, [1, 2, 3]))
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("training", TrainingError),
+        ("extra", MissingExtraError),
+        ("bug", ZeroDivisionError),
+        ("interrupt", KeyboardInterrupt),
+    ],
+)
+def test_errors_keep_their_kind(executor: Executor, kind: str, error: type[BaseException]) -> None:
+    with pytest.raises(error) as caught:
+        list(executor.run(executor_tasks.raise_kind, [kind]))
+    if kind == "extra":
+        assert str(caught.value) == str(MissingExtraError("that", "train"))
+
+
+def test_results_before_an_error_are_delivered() -> None:
+    for executor in (InlineExecutor(), ProcessExecutor(1)):
+        results = executor.run(executor_tasks.fail_at_two, [0, 1, 2])
+        assert [next(results), next(results)] == [(0, 0), (1, 1)]
+        with pytest.raises(DataError):
+            next(results)
+
+
+# Processes
+
+
+def test_at_least_one_worker() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        ProcessExecutor(0)
+
+
+def test_tasks_run_in_other_processes_side_by_side(tmp_path: Path) -> None:
+    with closing(ProcessExecutor(2).run(executor_tasks.wait_or_return, _mixed(tmp_path, 1))) as results:
+        assert next(results)[1] == "quick"  # while the other one waits
+    assert os.getpid() not in pids(tmp_path, "began")
+
+
+def _mixed(folder: Path, quick: int) -> list[tuple[str, Path]]:
+    return [("wait", folder), *[("quick", folder)] * quick]
+
+
+def test_a_consumer_that_stops_stops_the_workers(tmp_path: Path) -> None:
+    with closing(ProcessExecutor(2).run(executor_tasks.wait_or_return, _mixed(tmp_path, 3))) as results:
+        next(results)
+        wait_for(lambda: len(pids(tmp_path, "began")) == 1)
+    assert pids(tmp_path, "saved") == pids(tmp_path, "began")
+    assert not any(is_running(pid) for pid in pids(tmp_path, "began"))
+
+
+def test_a_worker_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executors, "_GRACE_SECONDS", 0.2)
+
+    def tasks() -> Iterator[Path]:
+        yield tmp_path
+        wait_for(lambda: len(pids(tmp_path, "began")) == 1)
+        raise DataError("no more")
+
+    with pytest.raises(DataError, match="no more"):
+        list(ProcessExecutor(2).run(executor_tasks.sleep_deaf, tasks()))
+    (pid,) = pids(tmp_path, "began")
+    wait_for(lambda: not is_running(pid))
+
+
+def test_a_killed_worker_is_one_clear_line() -> None:
+    with pytest.raises(TrainingError, match=r"a worker process died \(exit code -9: .*--resume") as caught:
+        list(ProcessExecutor(2).run(executor_tasks.die, [0, 1]))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bug_keeps_the_workers_traceback() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(ProcessExecutor(1).run(executor_tasks.raise_kind, ["bug"]))
+    assert "in raise_kind" in "".join(caught.value.__notes__)
+
+
+def test_an_error_that_cannot_travel_is_told_in_words() -> None:
+    with pytest.raises(TrainingError, match="FoldedError in a worker process: this and that"):
+        list(ProcessExecutor(1).run(executor_tasks.raise_kind, ["folded"]))
+
+
+def test_a_result_that_cannot_travel_is_an_error() -> None:
+    with pytest.raises(Exception, match="lambda"):
+        list(ProcessExecutor(1).run(executor_tasks.return_lambda, [1]))
+
+
+@pytest.fixture
+def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A program of its own process group with two workers, both at work."""
+    program = Path(__file__).with_name("executor_parent.py")
+    process = subprocess.Popen(
+        [sys.executable, program, tmp_path], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    wait_for(lambda: len(pids(tmp_path, "began")) == 2)
+    yield process
+    process.kill()
+    process.wait()
+    assert process.stderr is not None
+    process.stderr.close()
+
+
+def test_ctrl_c_reaches_the_parent_which_stops_its_workers(
+    parent: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    os.killpg(parent.pid, signal.SIGINT)  # what a terminal does: all of the group get it
+    _, printed = parent.communicate(timeout=60)
+    assert parent.returncode == 130
+    assert printed == ""
+    assert pids(tmp_path, "saved") == pids(tmp_path, "began")
+    assert not any(is_running(pid) for pid in pids(tmp_path, "began"))
+
+
+def test_workers_of_a_killed_parent_save_and_end(parent: subprocess.Popen[str], tmp_path: Path) -> None:
+    parent.kill()
+    wait_for(lambda: not any(is_running(pid) for pid in pids(tmp_path, "began")))
+    assert pids(tmp_path, "saved") == pids(tmp_path, "began")
+
+
+def test_what_a_worker_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, one step after the other: what the tests above saw from outside."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    executors._start(pickle.dumps((executor_tasks.square, 3)), sender)
+    assert receiver.recv() == (9, None)
+    receiver.close()
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    receiver.close()  # the parent went away
+    executors._start(pickle.dumps((executor_tasks.fail_at_two, 2)), sender)
+
+    class Parent:
+        sentinel, other_end = os.pipe()
+
+    os.close(Parent.other_end)
+    killed = []
+    monkeypatch.setattr(multiprocessing, "parent_process", lambda: Parent)
+    monkeypatch.setattr(os, "kill", lambda *args: killed.append(args))
+    executors._stop_with_parent()
+    os.close(Parent.sentinel)
+    assert killed == [(os.getpid(), signal.SIGTERM)]
