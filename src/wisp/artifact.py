@@ -62,9 +62,14 @@ class ArtifactInfo:
                 f"{where}: not a wisp model (no wisp metadata inside); make one with: wisp export RUN"
             )
         try:
+            version = int(json.loads(metadata[_PREFIX + "format"]))
+            if version > FORMAT_VERSION:
+                raise ModelError(
+                    f"{where}: written by a newer wisp (format {version}); upgrade wisp to read it"
+                )
             values = {
                 key: json.loads(metadata[_PREFIX + key])
-                for key in ("format", "labels", "resize", "macs", "params", "macs_as_trained", "provenance")
+                for key in ("labels", "resize", "macs", "params", "macs_as_trained", "provenance")
             }
             resize = ResizeRule(int(values["resize"]["size"]), values["resize"]["geometry"])
             info = cls(
@@ -77,10 +82,6 @@ class ArtifactInfo:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{where}: damaged wisp metadata ({error}); export the run again") from error
-        if values["format"] > FORMAT_VERSION:
-            raise ModelError(
-                f"{where}: written by a newer wisp (format {values['format']}); upgrade wisp to read it"
-            )
         if resize.geometry not in GEOMETRIES or resize.size < 1 or not info.labels:
             raise ModelError(f"{where}: damaged wisp metadata (labels or resize rule); export the run again")
         return info

@@ -57,3 +57,8 @@ class MissingExtraError(InputError):
 
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs an optional part; install it with: pip install 'wisp[{extra}]'")
+        self._arguments = (feature, extra)
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, str]]:
+        """Errors cross process borders; the default would call the class with the finished message."""
+        return type(self), self._arguments

@@ -16,9 +16,7 @@ class Duration(click.ParamType[float]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Seconds, more than zero."""
-        if isinstance(value, int | float):
-            return float(value)
-        text = str(value).strip().lower()
+        text = f"{value:f}" if isinstance(value, float) else str(value).strip().lower()
         parts = re.findall(r"(\d+(?:\.\d+)?)([smhd]?)", text)
         seconds = sum(float(number) * _UNITS[unit or "s"] for number, unit in parts)
         if "".join(number + unit for number, unit in parts) != text or seconds <= 0:

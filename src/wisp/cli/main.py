@@ -6,7 +6,7 @@ the runtime verbs work without the training extra.
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -58,6 +58,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the exit code is 0 on success, 1 on failure, 2 on unusable input, 130 after Ctrl-C."""
+    # A polite kill is a Ctrl-C: what is under way is saved, worker processes are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -79,8 +81,6 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("wisp: interrupted", err=True)
         return 130
-    except BrokenPipeError:
-        # The reader (head, less) went away: say nothing more, also not at interpreter shutdown.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # click's answer where the reader (head, less) went away: that is no failure
         return 0
     return result if isinstance(result, int) else 0
