@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from wisp.errors import RecipeError
+from wisp.errors import DataError, RecipeError
 
 
 @click.command()
@@ -76,17 +77,20 @@ def train(
     `torchrun --nproc-per-node N -m wisp train ...`.
     """
     import torch
-    from torch.nn import Module
 
     from wisp.data.folders import load_dataset
-    from wisp.models import ArchSpec, load_pretrained, resolve
+    from wisp.models import ArchSpec, build, load_pretrained, resolve
     from wisp.records import TRAIN
     from wisp.train.distributed import processes
     from wisp.train.loop import train as run_training
     from wisp.train.recipe import Recipe
-    from wisp.train.run import ARCH, RECIPE, describe_data, open_run, read_run
+    from wisp.train.run import ARCH, CHECKPOINT, RECIPE, describe_data, open_run, read_run
     from wisp.train.teacher import load_teacher
 
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise DataError(
+            f"--out {out}: inside {data}, where it would count as a class; name a folder elsewhere"
+        )
     torch.set_num_threads(threads)
     resuming = resume and (out / RECIPE).is_file()
     recipe = Recipe.load(out / RECIPE) if resuming and recipe_file is None else Recipe()
@@ -94,34 +98,40 @@ def train(
         recipe = Recipe.load(recipe_file)
     options = {"image_size": image_size, "epochs": epochs, "seed": seed}
     changes = {name: value for name, value in options.items() if value is not None}
+    recipe = recipe.replace(**{**_parse_settings(settings), **changes})
     dataset = load_dataset(data)
-    recipe = recipe.replace(**changes, **_parse_settings(settings)).resolved(len(dataset.split(TRAIN)))
+    recipe = recipe.resolved(len(dataset.split(TRAIN)))
     if resuming and model is None:
         arch = ArchSpec.load(out / ARCH)
     else:
         arch = resolve(model or "wisp-2m", num_classes=len(dataset.classes))
 
-    def initialize(network: Module) -> None:
-        assert pretrained is not None  # noqa: S101  (only passed on where it is given)
-        left_out = load_pretrained(network, pretrained)
+    with processes(device) as procs:
+        # Before the run folder is made: weights that cannot be used leave none behind.
+        teacher = load_teacher(teachers, dataset.classes, procs.device) if teachers else None
+        initialize = partial(load_pretrained, source=pretrained) if pretrained else None
+        left_out = initialize(build(arch)) if initialize else ()
         if left_out and procs.is_first:
             click.echo(
                 f"pretrained weights of another number of classes left out: {', '.join(left_out)}", err=True
             )
-
-    with processes(device) as procs:
         if procs.is_first:
-            open_run(out, recipe, arch, describe_data(dataset), resume=resume, overwrite=overwrite)
+            described = describe_data(dataset, teachers=teachers, pretrained=pretrained)
+            open_run(out, recipe, arch, described, resume=resume, overwrite=overwrite)
         procs.barrier()
-        run = read_run(out)
-        result = run_training(
-            run,
-            dataset,
-            initialize=initialize if pretrained else None,
-            teacher=load_teacher(teachers, dataset.classes, procs.device) if teachers else None,
-            procs=procs,
-            skip_unreadable=skip_unreadable,
-        )
+        try:
+            result = run_training(
+                read_run(out),
+                dataset,
+                initialize=initialize,
+                teacher=teacher,
+                procs=procs,
+                skip_unreadable=skip_unreadable,
+            )
+        except KeyboardInterrupt:
+            if procs.is_first and (out / CHECKPOINT).is_file():
+                click.echo(f"{out}: saved; go on with --resume", err=True)
+            raise
     if procs.is_first:
         f1 = "no validation split" if result.f1_val is None else f"validation macro F1 {result.f1_val:.4f}"
         click.echo(f"{out}: {result.epochs} epochs in {result.seconds:.0f} s, loss {result.loss:.4f}, {f1}")

@@ -18,7 +18,7 @@ _GREY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 
 
 def normalize(images: Tensor) -> Tensor:
-    """uint8 or float pixels in 0..255, N x 3 x H x W, to zero-mean, unit-spread floats (ImageNet statistics)."""
+    """Pixels in 0..255, N x 3 x H x W, to zero-mean, unit-spread floats (ImageNet); floats are overwritten."""
     scale = torch.tensor(STD, device=images.device).view(1, 3, 1, 1) * 255.0
     mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1) * 255.0
     return images.float().sub_(mean).div_(scale)
@@ -43,7 +43,8 @@ def augment(
         generator: CPU generator that every random number is drawn from.
         rotation_degrees: largest turn to either side.
         vertical_flip: mirror half of the images upside down (all are mirrored left to right half the time).
-        min_crop_area: smallest share of the area that a crop keeps; the aspect ratio changes by up to 4/3.
+        min_crop_area: smallest share of the area that a crop keeps; its aspect ratio then changes by up to 4/3, within
+            the photo (which takes up to 13 % off). 1: no crop.
         color_jitter: largest relative change of brightness, contrast and saturation.
         erasing: share of the images with one grey rectangle (Zhong et al., 2020).
 
@@ -57,7 +58,7 @@ def augment(
 
     angle = uniform(n, low=-rotation_degrees, high=rotation_degrees) * (math.pi / 180)
     side = uniform(n, low=min_crop_area).sqrt()
-    stretch = torch.exp(uniform(n, low=-0.5, high=0.5) * math.log(4 / 3))
+    stretch = torch.exp(uniform(n, low=-0.5, high=0.5) * (math.log(4 / 3) if min_crop_area < 1 else 0.0))
     # A crop wider than the photo would only mirror its border: bound it.
     scale_x, scale_y = (side * stretch).clamp(max=1.0), (side / stretch).clamp(max=1.0)
     shift_x = uniform(n, low=-1) * (1 - scale_x)

@@ -78,7 +78,7 @@ def load_checkpoint(
         OSError,
         pickle.UnpicklingError,
     ) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ModelError(f"{path}: damaged checkpoint ({reason}); start again with --overwrite") from error
 
 

@@ -10,11 +10,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn
 from torch import Tensor, nn
 
 T = TypeVar("T", bound=nn.Module)
@@ -96,6 +95,22 @@ def processes(device: str | None = None) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
+class _Total(torch.autograd.Function):
+    """Sum over all processes, in both directions: every process's loss depends on every process's summand."""
+
+    @staticmethod
+    def forward(ctx: Any, summand: Tensor) -> Tensor:
+        total = summand.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone()
+        dist.all_reduce(total)
+        return total
+
+
 class _SyncedBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm whose batch statistics span all processes. torch's SyncBatchNorm does this for CUDA only."""
 
@@ -105,9 +120,9 @@ class _SyncedBatchNorm2d(nn.BatchNorm2d):
         channels = input.shape[1]
         count = torch.full((1,), float(input.numel() // channels))
         sums = torch.cat([input.sum(dim=(0, 2, 3)), input.square().sum(dim=(0, 2, 3)), count])
-        sums = torch.distributed.nn.all_reduce(sums)  # type: ignore[no-untyped-call]  # the differentiable one
+        sums = _Total.apply(sums)  # type: ignore[no-untyped-call]
         mean = sums[:channels] / sums[-1]
-        variance = sums[channels:-1] / sums[-1] - mean.square()
+        variance = (sums[channels:-1] / sums[-1] - mean.square()).clamp(min=0)  # rounding may go below
         assert self.running_mean is not None  # noqa: S101  (for the type checker: track_running_stats is on)
         assert self.running_var is not None  # noqa: S101
         assert self.num_batches_tracked is not None  # noqa: S101

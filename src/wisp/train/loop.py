@@ -52,7 +52,7 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
     run: Run,
     dataset: Dataset,
     *,
-    initialize: Callable[[nn.Module], None] | None = None,
+    initialize: Callable[[nn.Module], object] | None = None,
     teacher: Teacher | None = None,
     procs: Processes | None = None,
     skip_unreadable: bool = False,
@@ -87,11 +87,13 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
     procs = procs or alone()
     if run.is_complete:
         return _result(run)
+    if not recipe.epochs:
+        raise RecipeError("recipe: epochs = 0 is not decided yet; use Recipe.resolved")
+    if recipe.batch_size % procs.world:
+        raise RecipeError(
+            f"recipe: batch_size = {recipe.batch_size} is no multiple of {procs.world} processes; change it"
+        )
     with _interruptible() as interrupted:
-        if recipe.batch_size % procs.world:
-            raise RecipeError(
-                f"recipe: batch_size = {recipe.batch_size} is no multiple of {procs.world} processes; change it"
-            )
         photos, val = load_photos(
             dataset,
             recipe,
@@ -100,6 +102,10 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
             cache_dir=cache_dir,
         )
         batch_size = min(recipe.batch_size, len(photos) // procs.world * procs.world)
+        if not batch_size:
+            raise RecipeError(
+                f"{dataset.root}: {len(photos)} training photos for {procs.world} processes; use fewer"
+            )
         steps = len(photos) // batch_size
         counts = torch.bincount(photos.labels, minlength=num_classes)
         weights = class_weights(counts, recipe.class_balance).to(procs.device)
@@ -130,7 +136,7 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
             unit="step",
             disable=None if progress and procs.is_first else True,
         )
-        last_epoch = recipe.stop_after_epochs or recipe.epochs
+        last_epoch = min(recipe.stop_after_epochs or recipe.epochs, recipe.epochs)
         while at.epoch < last_epoch:
             order_generator = torch.Generator().manual_seed(_seed(recipe.seed, at.epoch, 0))
             order = epoch_order(photos.labels, counts, recipe.balanced_sampling, order_generator)
@@ -180,7 +186,8 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
             if deadline is not None and procs.any(time.time() >= deadline):
                 last_epoch = at.epoch + 1
             row: dict[str, Any] = {"epoch": at.epoch + 1, "loss": at.loss_sum / steps}
-            if procs.is_first and len(val) and _is_validated(at.epoch, last_epoch):
+            is_last = at.epoch + 1 == last_epoch
+            if procs.is_first and len(val) and (is_last or _is_validated(at.epoch, recipe.epochs)):
                 predicted = predict_classes(average, val, procs.device)
                 row["f1_val"] = macro_f1(confusion_matrix(val.labels, predicted, num_classes))
                 bar.set_postfix(loss=f"{row['loss']:.3f}", f1_val=f"{row['f1_val']:.3f}")
@@ -216,8 +223,8 @@ def _seed(seed: int, epoch: int, stream: int) -> int:
 
 
 def _is_validated(epoch: int, epochs: int) -> bool:
-    """About fifty validations a training, the last epoch always: a small set's takes 6 % of an epoch."""
-    return epoch + 1 == epochs or (epoch + 1) % max(1, epochs // 50) == 0
+    """About fifty validations a training: a small set's takes 6 % of an epoch."""
+    return (epoch + 1) % max(1, epochs // 50) == 0
 
 
 def _advice(at: Progress, recipe: Recipe) -> str:

@@ -104,7 +104,7 @@ class Recipe:
         steps_per_epoch = max(1, n_photos // self.batch_size)
         return self.replace(epochs=math.ceil(_DEFAULT_STEPS / steps_per_epoch))
 
-    def replace(self, **changes: Any) -> Recipe:
+    def replace(self, /, **changes: Any) -> Recipe:
         """A copy with some fields changed, validated like a new recipe."""
         return Recipe.from_mapping({**dataclasses.asdict(self), **changes}, where="recipe")
 

@@ -1,6 +1,6 @@
 """A run folder: everything that is needed to continue, export or repeat a training.
 
-recipe.toml, arch.json, data.json   what decides the run (the photos by fingerprint)
+recipe.toml, arch.json, data.json   what decides the run (photos and other weights by fingerprint)
 metrics.jsonl                       one line an epoch
 checkpoint.pt                       where to continue; gone once the training is complete
 model.safetensors                   the trained weights (their moving average); its presence means complete
@@ -8,8 +8,10 @@ model.safetensors                   the trained weights (their moving average); 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from wisp.data.fingerprint import content_fingerprint
 from wisp.errors import DataError, InputError, ModelError, RecipeError
 from wisp.files import replacing, write_json
 from wisp.models import ArchSpec, build
+from wisp.models.pretrained import DOWNLOAD
 from wisp.records import Dataset
 from wisp.train.recipe import Recipe
 
@@ -102,9 +105,9 @@ def create_run(
         InputError: the folder holds something already and `overwrite` is off, or holds what is not a run.
     """
     prepare_folder(folder, contents=RUN_FILES, overwrite=overwrite)
-    recipe.save(folder / RECIPE)
-    arch.save(folder / ARCH)
     write_json(folder / DATA, data)
+    arch.save(folder / ARCH)
+    recipe.save(folder / RECIPE)  # last: where it lies, the run has begun
     return Run(folder, recipe, arch, data)
 
 
@@ -129,9 +132,37 @@ def read_run(folder: Path) -> Run:
     return Run(folder, Recipe.load(folder / RECIPE), arch, data)
 
 
-def describe_data(dataset: Dataset, *, progress: bool = True) -> dict[str, Any]:
-    """What a run writes down about its photos: where they lie on this machine, and their exact fingerprint."""
-    return {"root": str(dataset.root.resolve()), **content_fingerprint(dataset, progress=progress)}
+def describe_data(
+    dataset: Dataset, *, teachers: Sequence[Path] = (), pretrained: str | None = None, progress: bool = True
+) -> dict[str, Any]:
+    """What a run writes down about what it learns from.
+
+    Args:
+        dataset: the photos: where they lie on this machine, and their exact fingerprint.
+        teachers: complete runs that it follows; each by the SHA-256 of its weights.
+        pretrained: the file it starts from, by its SHA-256, or `download`.
+        progress: show a progress bar on a terminal.
+
+    Raises:
+        DataError, ModelError: a file cannot be read.
+    """
+    weights = {
+        "teachers": [_weights_digest(folder / WEIGHTS) for folder in teachers],
+        "pretrained": pretrained if pretrained in (None, DOWNLOAD) else _weights_digest(Path(pretrained)),
+    }
+    return {
+        "root": str(dataset.root.resolve()),
+        **content_fingerprint(dataset, progress=progress),
+        **{name: value for name, value in weights.items() if value},
+    }
+
+
+def _weights_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read these weights ({error.strerror})") from error
 
 
 def open_run(
@@ -157,6 +188,8 @@ def open_run(
         InputError: the folder is not empty, and neither `resume` nor `overwrite` was asked for.
         RecipeError, ModelError, DataError: resuming with another recipe, network or other photos.
     """
+    if resume:
+        _remove_leftovers(folder)
     if not (resume and (folder / RECIPE).is_file()):
         return create_run(folder, recipe, arch, data, overwrite=overwrite)
     run = read_run(folder)
@@ -175,7 +208,24 @@ def open_run(
         raise DataError(
             f"{data.get('root')}: the photos changed since {folder} was begun; start again with --overwrite"
         )
+    for name, option in (("teachers", "--teacher"), ("pretrained", "--pretrained")):
+        if run.data.get(name) != data.get(name):
+            kind = "other" if run.data.get(name) else "no"
+            raise ModelError(
+                f"{folder}: was begun with {kind} weights for {option}; resume with the same, or start again with "
+                "--overwrite"
+            )
     return run
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """What a process that was killed while it wrote left behind: half files, and a start without its recipe."""
+    for path in folder.glob(".part-*"):
+        path.unlink()
+    names = {path.name for path in folder.glob("*")}
+    if names in ({DATA}, {DATA, ARCH}):
+        for name in names:
+            (folder / name).unlink()
 
 
 def prepare_folder(folder: Path, *, contents: tuple[str, ...], overwrite: bool) -> None:
@@ -203,4 +253,7 @@ def prepare_folder(folder: Path, *, contents: tuple[str, ...], overwrite: bool) 
             shutil.rmtree(path)
         else:
             path.unlink()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); choose another --out") from error
