@@ -374,7 +374,9 @@ def test_unlabelled_test_photos_and_an_unreadable_one(data: Path, tmp_path: Path
     out = tmp_path / "out"
     with pytest.raises(DataError, match=r"1 unreadable photos .*broken\.png.*--skip-unreadable"):
         optimize(settings_for(root, out), progress=False)
-    outcome = optimize(settings_for(root, out, skip_unreadable=True), overwrite=True, progress=False)
+    outcome = optimize(
+        settings_for(root, out, skip_unreadable=True), progress=False
+    )  # no leftovers in the way
     assert outcome.test is None
     assert any("no labelled test photos" in note for note in outcome.notes)
     written = json.loads((out / "measurement.json").read_text())
@@ -425,6 +427,12 @@ def test_impossible_wishes(data: Path, tmp_path: Path, changes: dict[str, Any], 
     with pytest.raises(RecipeError, match=message):
         optimize(settings_for(data, tmp_path / "out", **changes), progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_among_the_photos_is_refused(data: Path) -> None:
+    with pytest.raises(InputError, match="would count as a class"):
+        optimize(settings_for(data, data / "out"), progress=False)
+    assert not (data / "out").exists()
 
 
 @pytest.mark.parametrize("make", [lambda root: None, lambda root: write_photos(root / "glass", 3, 0)])

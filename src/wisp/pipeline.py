@@ -18,7 +18,7 @@ from wisp.budget import Budget
 from wisp.data.cache import build_cache
 from wisp.data.folders import load_dataset
 from wisp.data.inspection import Inspection, inspect_folder
-from wisp.errors import DataError, RecipeError
+from wisp.errors import DataError, InputError, RecipeError
 from wisp.evaluation import Evaluation
 from wisp.files import replacing, write_json
 from wisp.records import TEST, TRAIN, VAL, Dataset
@@ -117,9 +117,12 @@ def optimize(
     _check_settings(settings)
     dataset = load_dataset(settings.data, progress=progress)
     every = ladder(len(dataset.classes), max_macs=settings.max_macs)
-    budget = _begin(settings, started, resume=resume, overwrite=overwrite)
+    resuming = resume and (settings.out / STATE).is_file()
+    if not resuming:
+        prepare_folder(settings.out, contents=(*RUN_FILES, STATE, CANDIDATES), overwrite=overwrite)
     inspection, _ = inspect_folder(settings.data, progress=progress)
     _check_photos(inspection, dataset, settings)
+    budget = _begin(settings, started, resuming=resuming)
     described = describe_data(dataset, progress=progress)
     candidates = _decode(every, dataset, settings, budget, progress=progress)
 
@@ -192,10 +195,14 @@ def _check_settings(settings: Settings) -> None:
             "recipe: train_on_val = true: optimize chooses on the validation photos; train the chosen network with "
             "them afterwards (wisp train)"
         )
+    if settings.data.is_dir() and settings.out.resolve().is_relative_to(settings.data.resolve()):
+        raise InputError(
+            f"--out {settings.out}: inside {settings.data}, where it would count as a class; name a folder elsewhere"
+        )
 
 
-def _begin(settings: Settings, started: float, *, resume: bool, overwrite: bool) -> Budget:
-    """The budget's clock, running; the output folder is ready."""
+def _begin(settings: Settings, started: float, *, resuming: bool) -> Budget:
+    """The budget's clock, running; with the settings that a resumed job must share written beside it."""
     kept = {
         "data": str(settings.data.resolve()),
         "seed": settings.seed,
@@ -204,11 +211,8 @@ def _begin(settings: Settings, started: float, *, resume: bool, overwrite: bool)
         "baseline": asdict(settings.baseline),
         **{f"recipe.{name}": value for name, value in asdict(settings.recipe).items()},
     }
-    state = settings.out / STATE
-    if resume and state.is_file():
-        return Budget.resume(state, settings.budget_seconds, kept, started)
-    prepare_folder(settings.out, contents=(*RUN_FILES, STATE, CANDIDATES), overwrite=overwrite)
-    return Budget.begin(state, settings.budget_seconds, kept, started)
+    begin = Budget.resume if resuming else Budget.begin
+    return begin(settings.out / STATE, settings.budget_seconds, kept, started)
 
 
 def _check_photos(inspection: Inspection, dataset: Dataset, settings: Settings) -> None:
@@ -233,10 +237,8 @@ def _decode(
     taken: dict[int, float] = {}
     for candidate in candidates:
         began = time.monotonic()
-        expected = max(taken.values(), default=0.0)
-        if candidate.image_size in taken or (
-            taken and budget.spent() + expected > _DECODING_SHARE * budget.seconds
-        ):
+        one_more = budget.spent() + max(taken.values(), default=0.0)
+        if candidate.image_size in taken or (taken and one_more > _DECODING_SHARE * budget.seconds):
             continue
         recipe = settings.recipe.replace(image_size=candidate.image_size)
         load_photos(dataset, recipe, skip_unreadable=settings.skip_unreadable, progress=progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from wisp import __version__
 from wisp.bench.latency import measure_latency
@@ -61,6 +63,8 @@ def run_trial(task: TrialTask) -> Measurement:
     measured = task.folder / MEASUREMENT
     if task.is_done:
         return Measurement.from_json(json.loads(measured.read_text(encoding="utf-8")))
+    # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
+    tqdm.set_lock(threading.RLock())
     dataset = load_dataset(task.data, progress=False)
     run = open_run(task.folder, task.recipe, task.candidate.arch, task.described, resume=True)
     with _one_thread():

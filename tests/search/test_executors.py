@@ -206,9 +206,12 @@ def test_workers_of_a_killed_parent_save_and_end(parent: subprocess.Popen[str], 
 
 def test_what_a_worker_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, one step after the other: what the tests above saw from outside."""
+    handlers = []
+    monkeypatch.setattr(signal, "signal", lambda *args: handlers.append(args))
     receiver, sender = multiprocessing.Pipe(duplex=False)
     executors._start(pickle.dumps((executor_tasks.square, 3)), sender)
     assert receiver.recv() == (9, None)
+    assert handlers == [(signal.SIGTERM, signal.default_int_handler)]
     receiver.close()
     receiver, sender = multiprocessing.Pipe(duplex=False)
     receiver.close()  # the parent went away

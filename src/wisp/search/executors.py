@@ -145,9 +145,15 @@ def _interrupts_held() -> Iterator[None]:
 
 def _start(work: bytes, sender: Connection) -> None:
     """The first thing that a worker process does."""
+    # By default SIGTERM ends a process on the spot, and what it would have cleaned up stays behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
+    _work(_call_pickled, work, sender)
+
+
+def _call_pickled(work: bytes) -> object:
     function, task = pickle.loads(work)  # noqa: S301  (bytes from the parent process)
-    _work(function, task, sender)
+    return function(task)
 
 
 def _work(function: Callable[[Task], Result], task: Task, sender: Connection) -> None:
