@@ -143,6 +143,7 @@ def test_two_processes_are_as_good_as_one(photos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # starts many processes, which wait long for their turn on a busy machine
 def test_torchrun_on_the_command_line(photos: Path, tmp_path: Path) -> None:
     STEADY.save(tmp_path / "arch.json")
     RECIPE.save(tmp_path / "recipe.toml")

@@ -29,6 +29,7 @@ def _state(folder: Path) -> list[tuple[str, int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # starts many processes, which wait long for their turn on a busy machine
 def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
     seconds = train_in(tmp_path / "reference", photos, RECIPE, cache_dir=tmp_path / "cache").seconds
     processes = multiprocessing.get_context("forkserver")  # starts in no time, since torch is loaded already
@@ -58,6 +59,7 @@ def test_killed_at_any_moment(photos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # starts many processes, which wait long for their turn on a busy machine
 def test_ctrl_c_on_the_command_line(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ARCH.save(tmp_path / "arch.json")
     BUSY.replace(epochs=60).save(tmp_path / "recipe.toml")
