@@ -322,7 +322,7 @@ def test_a_training_that_the_budget_ended_is_named(job: tuple[Outcome, list[str]
     run.recipe.replace(stop_after_epochs=1).save(tmp_path / "recipe.toml")
     (note,) = make_notes(outcome, f1=0.8, trials=[replace(outcome.chosen, folder=tmp_path, epochs=1)])
     assert "before their last epoch" in note
-    assert "16px-1ep" in note
+    assert "16px (1 of 2 epochs)" in note
 
 
 def test_a_training_past_the_deadline_says_where_it_stopped(data: Path, tmp_path: Path) -> None:

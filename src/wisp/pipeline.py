@@ -319,7 +319,12 @@ def _notes(
         )
     if test is None:
         yield "no labelled test photos: the figures are those of the validation split, which also made the choice"
-    cut = [display_name(trial) for trial in trials if read_run(_folder(trial)).recipe.stop_after_epochs]
+    planned = [(trial, read_run(_folder(trial)).recipe.epochs) for trial in trials]
+    cut = [
+        f"{trial.candidate.name} ({trial.epochs} of {epochs} epochs)"
+        for trial, epochs in planned
+        if trial.epochs < epochs
+    ]
     if cut:
         yield f"the budget ended these trainings before their last epoch: {', '.join(cut)}"
     if left_out:
