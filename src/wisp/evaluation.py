@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from wisp.data.cache import build_cache
+from wisp.data.synthetic import is_synthetic
 from wisp.errors import DataError, ModelError
 from wisp.metrics import (
     ClassMetrics,
@@ -66,7 +67,8 @@ class Evaluation:
 
     `macs` and `params` are those of the deployed network (BatchNorm folded), and `score` is computed from that
     count; `macs_as_trained` is the count before folding. Rows of `confusion` are true classes, columns answers,
-    both in the order of `classes`. Latencies are in milliseconds for one image; None where not measured.
+    both in the order of `classes`. `synthetic` says that wisp rendered the images itself.
+    Latencies are in milliseconds for one image; None where not measured.
     """
 
     split: str
@@ -85,6 +87,7 @@ class Evaluation:
     per_class: tuple[ClassMetrics, ...]
     confusion: npt.NDArray[np.int64] = field(compare=False)
     parts: Mapping[str, PartResult] = field(default_factory=dict)
+    synthetic: bool = False
     size_bytes: int | None = None
     latency_p50_ms: float | None = None
     latency_p99_ms: float | None = None
@@ -100,6 +103,11 @@ class Evaluation:
         return replace(
             self, latency_p50_ms=latency.p50_ms, latency_p99_ms=latency.p99_ms, device=latency.device
         )
+
+    @property
+    def pictures(self) -> str:
+        """What the images are called in print: rendered ones never pass for photos."""
+        return "synthetic pictures" if self.synthetic else "photos"
 
     def measurement(self) -> Measurement:
         """The summary that travels to reports and the search."""
@@ -124,6 +132,7 @@ class Evaluation:
         return {
             **self.measurement().to_json(),
             "n_skipped": self.n_skipped,
+            "synthetic": self.synthetic,
             "calibration_error": self.calibration_error,
             "baseline": {"preset": self.preset, "f1": self.baseline.f1, "macs": self.baseline.macs},
             "per_class": {
@@ -188,6 +197,7 @@ def evaluate(
         params=model.info.params,
         score=score(f1, model.info.macs, baseline),
         baseline=baseline,
+        synthetic=is_synthetic(dataset.root),
         per_class=per_class(confusion, labels),
         confusion=confusion,
         parts=measure_parts(

@@ -18,6 +18,7 @@ from wisp import __version__
 from wisp.bench.latency import measure_latency
 from wisp.data.cache import build_cache
 from wisp.data.folders import load_dataset
+from wisp.data.synthetic import is_synthetic
 from wisp.errors import DataError
 from wisp.evaluation import Evaluation, evaluate
 from wisp.export.onnx import ParityReport, export_onnx
@@ -132,6 +133,7 @@ def export_run(
         "arch": run.arch.to_json(),
         "data_digest": run.data.get("digest"),
         "data_name": run.data.get("root_name"),
+        "synthetic_data": is_synthetic(dataset.root),
     }
     return export_onnx(
         model,

@@ -169,17 +169,20 @@ def test_evaluate_shows_parts_and_unreadable_photos(exported, photos, tmp_path, 
     assert "team-code-2021: F1 0.8342" in out
 
 
-def test_the_training_seed_divides_unsplit_photos(exported, photos, tmp_path, monkeypatch):
-    seeds = []
-
-    def remember(root, *, seed, needs):
-        seeds.append(seed)
-        return load_dataset(photos)
-
-    monkeypatch.setattr("wisp.data.folders.load_dataset", remember)
-    assert run(["evaluate", str(exported), str(tmp_path)]) == 0
-    assert run(["evaluate", str(exported), str(tmp_path), "--seed", "9"]) == 0
-    assert seeds == [5, 9]
+def test_undivided_photos_are_divided_as_in_training(exported, photos, tmp_path, capsys):
+    # The exported run was trained with seed 5: the split must not follow it, else training photos turn up in test.
+    flat = tmp_path / "flat"
+    for path in sorted(photos.rglob("*.png")) + sorted(photos.rglob("*.jpg")):
+        target = flat / path.parent.name / f"{path.parent.parent.name}-{path.name}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    expected = load_dataset(flat).split("test")
+    assert expected
+    assert run(["evaluate", str(exported), str(flat), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n_images"] == len(expected)
+    assert {sample.name for sample in expected}.isdisjoint(
+        sample.name for sample in load_dataset(flat, needs=("train", "val")).split("train")
+    )
 
 
 def test_a_model_without_a_recorded_seed(photos, tmp_path, capsys):
@@ -204,7 +207,6 @@ def test_a_model_without_a_recorded_seed(photos, tmp_path, capsys):
         (["--preset", "team-code-2021", "--baseline-f1", "0.5"], "exclude one another"),
         (["--baseline-f1", "0.5"], "belong together"),
         (["--baseline-f1", "1.5", "--baseline-macs", "10"], "baseline F1 1.5"),
-        (["--seed", "-1"], "--seed"),
     ],
 )
 def test_evaluate_refuses_bad_options(exported, photos, capsys, options, message):

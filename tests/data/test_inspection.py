@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wisp.data.inspection import Spread, inspect_folder
+from wisp.data.inspection import SYNTHETIC_WARNING, Spread, inspect_folder
+from wisp.data.synthetic import render_dataset
 from wisp.errors import DataError
 
 Paint = Callable[..., Path]
@@ -161,3 +162,10 @@ def test_no_photos_at_all(tmp_path: Path) -> None:
     (tmp_path / "Glass").mkdir()
     with pytest.raises(DataError, match=r"no photos in its class folders \(Glass\)"):
         inspect_folder(tmp_path)
+
+
+def test_rendered_pictures_are_called_synthetic(tmp_path: Path) -> None:
+    render_dataset(tmp_path / "rendered", images=60, seed=0, workers=1, progress=False)
+    inspection, _ = inspect_folder(tmp_path / "rendered", progress=False)
+    assert inspection.warnings[0] == SYNTHETIC_WARNING
+    assert inspection.ignored == ()

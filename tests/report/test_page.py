@@ -5,8 +5,8 @@ from importlib import resources
 
 import numpy as np
 import pytest
-from sample_report import CLASSES, TRIALS, make_content, make_curve, make_evaluation, make_inspection
 
+from sample_report import CLASSES, TRIALS, make_content, make_curve, make_evaluation, make_inspection
 from wisp.records import Measurement
 from wisp.report.curves import COLOURS, DASHES
 from wisp.report.page import display_name, render, write_report
@@ -362,3 +362,11 @@ def test_the_style_sheet_has_every_line_and_both_colour_schemes():
         assert variables == set(re.findall(r"(--[\w-]+):", scheme))
     assert "@media print" in sheet
     assert "</" not in sheet
+
+
+def test_synthetic_pictures_are_called_so():
+    content = make_content()
+    rendered = replace(content, validation=replace(content.validation, synthetic=True))
+    assert "<h1>" in render(rendered)
+    assert re.search(r"<title>[^<]*synthetic pictures</title>", render(rendered))
+    assert "synthetic pictures" not in render(content)

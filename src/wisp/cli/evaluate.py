@@ -69,7 +69,7 @@ def _table(result: Evaluation, data: Path, picture: Path | None) -> str:
     skipped = f" ({result.n_skipped} unreadable left out)" if result.n_skipped else ""
     width = max(12, *(_columns(row.name) for row in result.per_class))
     lines = [
-        f"{data}, {result.split}: {result.n_images:,} photos{skipped}",
+        f"{data}, {result.split}: {result.n_images:,} {result.pictures}{skipped}",
         "",
         f"{'class':<{width}}  precision  recall      F1  photos",
     ]

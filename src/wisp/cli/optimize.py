@@ -145,8 +145,8 @@ def _as_text(outcome: Outcome) -> str:
     low, high = result.f1_ci95
     lines += [
         "",
-        f"* chosen on validation. On {result.split} ({result.n_images} photos): macro F1 {result.f1_macro:.4f} "
-        f"(95% {low:.4f}-{high:.4f}), accuracy {result.accuracy:.4f},",
+        f"* chosen on validation. On {result.split} ({result.n_images} {result.pictures}): macro F1 "
+        f"{result.f1_macro:.4f} (95% {low:.4f}-{high:.4f}), accuracy {result.accuracy:.4f},",
         f"  {result.macs:,} MACs deployed ({result.macs_as_trained:,} as trained), score {result.score:.4f}, "
         f"latency {result.latency_p50_ms:.3f} ms median on {result.device}",
         *(

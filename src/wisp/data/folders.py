@@ -17,6 +17,16 @@ from wisp.records import TEST, TRAIN, UNLABELLED, VAL, Dataset, Sample
 
 NO_LABEL = "NoLabel"
 INDEX_FILE = "index.csv"
+# What wisp itself writes beside the class folders: no photos, and nothing to wonder about.
+OWN_FILES = (
+    INDEX_FILE,
+    "synthetic.json",
+    "SYNTHETIC.txt",
+    "crops.json",
+    "left_out.csv",
+    "not_fetched.csv",
+    ".wisp.lock",
+)
 
 _SPLIT_FOLDERS = {"train": TRAIN, "val": VAL, "valid": VAL, "validation": VAL, "test": TEST}
 _ARCHIVES = {".zip": "unzip", ".tar": "tar xf", ".tgz": "tar xzf", ".gz": "tar xzf", ".xz": "tar xJf"}
@@ -77,7 +87,9 @@ def scan(root: Path) -> FolderScan:
             if folder not in split_folders:
                 ignored.extend(_walk(folder))
         unlabelled = splits.get(TEST, {}).pop(NO_LABEL, ())
-    names = sorted(sample_name(path, root) for path in ignored if path != root / INDEX_FILE)
+    names = sorted(
+        sample_name(path, root) for path in ignored if path.parent != root or path.name not in OWN_FILES
+    )
     return FolderScan(root, is_split, origin, splits, unlabelled, tuple(names))
 
 

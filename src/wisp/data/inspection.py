@@ -14,12 +14,16 @@ import numpy.typing as npt
 from wisp.data.duplicates import duplicate_groups
 from wisp.data.folders import load_dataset, scan
 from wisp.data.photo_table import PhotoTable, look_at
+from wisp.data.synthetic import is_synthetic
 from wisp.errors import DataError
 from wisp.records import TEST, TRAIN, UNLABELLED, VAL, Dataset, Sample
 
 # Limits from which a warning is given.
 MAX_IMBALANCE = 10.0
 MIN_CLASS_PHOTOS = 20
+SYNTHETIC_WARNING = (
+    "synthetic pictures, rendered by wisp: figures measured on them say nothing about real photos"
+)
 TINY_SIDE = 16  # pixels
 TINY_SHARE = 0.01
 
@@ -142,6 +146,7 @@ def inspect_folder(root: Path, *, seed: int = 0, progress: bool = True) -> tuple
     of_class = [counts.get(TRAIN, {}).get(name, 0) for name in dataset.classes]
     imbalance = max(of_class) / min(of_class) if all(of_class) else None
     warnings = [
+        *([SYNTHETIC_WARNING] if is_synthetic(root) else []),
         *_split_warnings(found.folders, is_split=found.is_split, counts=counts),
         *_duplicate_warnings(duplicates),
         *_class_warnings(counts, dataset.classes, imbalance),

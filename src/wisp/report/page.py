@@ -84,7 +84,8 @@ def write_report(content: ReportContent, path: Path) -> None:
 
 def render(content: ReportContent) -> str:
     """The page as HTML."""
-    title = f"wisp: {content.data_name}"
+    label = f"{content.data_name}, synthetic pictures" if content.validation.synthetic else content.data_name
+    title = f"wisp: {label}"
     head = (
         Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">')
         + Markup('<meta name="color-scheme" content="light dark">')
@@ -93,7 +94,7 @@ def render(content: ReportContent) -> str:
     )
     body = joined(
         (
-            element("header", element("h1", name(content.data_name)), element("p", _summary(content))),
+            element("header", element("h1", name(label)), element("p", _summary(content))),
             element("main", *_sections(content)),
             element("footer", element("p", f"wisp {content.version}")),
         )
