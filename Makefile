@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/wisp data synthetic --out demo/photos --images 1800 --seed 0 --if-missing
-	$(BIN)/wisp optimize demo/photos --out demo/run --budget 2m --seed 0 --overwrite
+	$(BIN)/wisp optimize demo/photos --out demo/run --budget 2m --seed 0 --recipe examples/demo.toml --overwrite
 
 lint: setup
 	$(BIN)/ruff check .

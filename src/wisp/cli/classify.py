@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from pathlib import Path
 
 import click
+
+from wisp.cli import columns
 
 
 @click.command()
@@ -47,8 +48,8 @@ def classify(photos: tuple[Path, ...], model: Path | None, top: int, as_json: bo
             click.echo(f"wisp: {error}", err=True)
             unreadable += 1
     names = [click.format_filename(file) for file in files]
-    name_width = max(map(_columns, names), default=0)
-    label_width = max(map(_columns, classifier.labels))
+    name_width = max(map(columns.width, names), default=0)
+    label_width = max(map(columns.width, classifier.labels))
     objects = []
     for name, result in zip(names, classifier.classify_many(files), strict=True):
         if isinstance(result, DataError):
@@ -68,19 +69,9 @@ def classify(photos: tuple[Path, ...], model: Path | None, top: int, as_json: bo
             continue
         for rank, (label, probability) in enumerate(best):
             shown = name if rank == 0 else ""
-            click.echo(f"{_padded(shown, name_width)}  {_padded(label, label_width)}  {probability:6.1%}")
+            click.echo(
+                f"{columns.pad(shown, name_width)}  {columns.pad(label, label_width)}  {probability:6.1%}"
+            )
     if as_json:
         click.echo(json.dumps(objects, indent=2, ensure_ascii=False))
     return 2 if unreadable else 0
-
-
-def _columns(text: str) -> int:
-    """Width on a terminal: Korean, Chinese and Japanese characters take two columns."""
-    return sum(
-        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _columns(text))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from wisp.cli import columns
 from wisp.errors import DataError
 
 if TYPE_CHECKING:
@@ -130,25 +130,13 @@ def _table(inspection: Inspection) -> str:
     splits = list(inspection.counts)
     names = [*inspection.classes, *([""] if "" in inspection.counts.get("unlabelled", {}) else [])]
     shown = {name: name or "(unlabelled)" for name in names}
-    width = max(map(_cells, [*shown.values(), "class", "total"]))
-    lines = [_padded("class", width) + "".join(f"{split:>12}" for split in splits)]
+    width = max(map(columns.width, [*shown.values(), "class", "total"]))
+    lines = [columns.pad("class", width) + "".join(f"{split:>12}" for split in splits)]
     for name in names:
         counts = (inspection.counts[split].get(name) for split in splits)
         lines.append(
-            _padded(shown[name], width) + "".join(f"{'-' if n is None else f'{n:,}':>12}" for n in counts)
+            columns.pad(shown[name], width) + "".join(f"{'-' if n is None else f'{n:,}':>12}" for n in counts)
         )
     totals = (sum(inspection.counts[split].values()) for split in splits)
-    lines.append(_padded("total", width) + "".join(f"{n:>12,}" for n in totals))
+    lines.append(columns.pad("total", width) + "".join(f"{n:>12,}" for n in totals))
     return "\n".join(lines)
-
-
-def _cells(text: str) -> int:
-    """Width on a terminal: East Asian wide letters take two cells, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        for letter in text
-    )
-
-
-def _padded(text: str, width: int) -> str:
-    return text + " " * (width - _cells(text))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from wisp.cli import columns
 from wisp.cli.baseline import baseline_options
 from wisp.score import Baseline
 
@@ -67,14 +67,14 @@ def evaluate(
 
 def _table(result: Evaluation, data: Path, picture: Path | None) -> str:
     skipped = f" ({result.n_skipped} unreadable left out)" if result.n_skipped else ""
-    width = max(12, *(_columns(row.name) for row in result.per_class))
+    width = max(12, *(columns.width(row.name) for row in result.per_class))
     lines = [
         f"{data}, {result.split}: {result.n_images:,} {result.pictures}{skipped}",
         "",
         f"{'class':<{width}}  precision  recall      F1  photos",
     ]
     for row in result.per_class:
-        name = row.name + " " * (width - _columns(row.name))
+        name = columns.pad(row.name, width)
         lines.append(f"{name}  {row.precision:9.3f}  {row.recall:6.3f}  {row.f1:6.3f}  {row.support:6,}")
     low, high = result.f1_ci95
     baseline = f"F1 {result.baseline.f1:g}, {result.baseline.macs:,.0f} MACs"
@@ -107,15 +107,5 @@ def _table(result: Evaluation, data: Path, picture: Path | None) -> str:
     ]
     if picture is not None:
         rows.append(("confusion matrix", str(picture)))
-    margin = max(17, *(_columns(name) for name, _ in rows))
-    return "\n".join(
-        [*lines, "", *(f"{name}{' ' * (margin - _columns(name))}  {value}" for name, value in rows)]
-    )
-
-
-def _columns(text: str) -> int:
-    """Width on a terminal: wide East Asian characters take two columns, combining marks none."""
-    return sum(
-        0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF")
-        for char in text
-    )
+    margin = max(17, *(columns.width(name) for name, _ in rows))
+    return "\n".join([*lines, "", *(f"{columns.pad(name, margin)}  {value}" for name, value in rows)])
