@@ -73,6 +73,12 @@ def test_permissions_are_those_of_an_ordinary_file(tmp_path: Path, mask: int) ->
     assert modes[0] == modes[1] == 0o666 & ~mask
 
 
+def test_writing_leaves_the_umask_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The umask belongs to the whole process: what other threads create meanwhile would be open to everyone."""
+    monkeypatch.setattr(os, "umask", lambda mask: pytest.fail("changed"))
+    write_text(tmp_path / "x", "x")
+
+
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     target = tmp_path / "state.json"
     write_json(target, [0] * 2000)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,15 +17,12 @@ def replacing(path: Path) -> Iterator[Path]:
     The folder is made where missing. The temporary name keeps the suffix, since some writers look at it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    # Not mkstemp, which makes files private (0600): to undo that takes the umask, and reading it changes it for all
+    # threads. 64 random bits do not meet, and `exist_ok=False` would tell.
+    temporary = path.with_name(f".part-{secrets.token_hex(8)}{path.suffix}")
+    temporary.touch(exist_ok=False)
     try:
         yield temporary
-        # mkstemp makes files private (0600); give them what a plain open() would have given.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
         temporary.replace(path)
     finally:
         with suppress(FileNotFoundError):
