@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -16,6 +17,7 @@ from wisp import __version__
 from wisp.cli.lazy import TRAIN_EXTRA
 from wisp.cli.main import VERBS, cli, main, run
 from wisp.errors import DownloadError, InputError, MissingExtraError, TrainingError, WispError
+from wisp.files import write_text
 
 # Stands before a program: the modules named in BLOCKED are not installed.
 BLOCKER = """
@@ -118,6 +120,37 @@ def test_help_of_a_fresh_process_imports_nothing_heavy() -> None:
     done = run_python(program)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_path_that_cannot_be_used_is_one_line(
+    verb: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    verb(lambda: write_text(tmp_path / "file" / "out.json", "x"))  # type: ignore[operator]
+    assert run(["do"]) == 2
+    assert capsys.readouterr().err == f"wisp: {tmp_path / 'file'}: File exists\n"
+    (tmp_path / "folder").mkdir()
+    verb(lambda: write_text(tmp_path / "folder", "x"))  # type: ignore[operator]
+    assert run(["do"]) == 2
+    assert capsys.readouterr().err == f"wisp: {tmp_path / 'folder'}: Is a directory\n"
+
+
+def test_a_full_disk_is_one_line(verb: object, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    verb(fail)  # type: ignore[operator]
+    assert run(["do"]) == 1
+    assert capsys.readouterr().err == "wisp: No space left on device\n"
+
+
+def test_an_error_that_is_not_the_systems_is_a_bug(verb: object) -> None:
+    def fail() -> None:
+        raise OSError("odd")
+
+    verb(fail)  # type: ignore[operator]
+    with pytest.raises(OSError, match="odd"):
+        run(["do"])
 
 
 def test_module_can_be_run() -> None:

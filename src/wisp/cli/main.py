@@ -14,7 +14,7 @@ import click
 
 from wisp import __version__
 from wisp.cli.lazy import LazyGroup, is_missing_extra
-from wisp.errors import MissingExtraError, WispError
+from wisp.errors import InputError, MissingExtraError, WispError
 
 # verb -> (module, attribute, one line for --help). A test holds the lines equal to each command's own short help.
 VERBS: Mapping[str, tuple[str, str, str]] = {
@@ -75,6 +75,14 @@ def run(arguments: list[str]) -> int:
             click.echo(f"wisp: {MissingExtraError('this command', 'train')}", err=True)
             return MissingExtraError.exit_code
         raise
+    except OSError as error:
+        if error.errno is None:  # not the operating system's
+            raise
+        where = error.filename2 or error.filename
+        named = "" if where is None else f"{where}: "
+        click.echo(f"wisp: {named}{error.strerror}", err=True)
+        # A file that somebody named cannot be used; else the machine failed (a full disk, say).
+        return WispError.exit_code if where is None else InputError.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -82,5 +90,5 @@ def run(arguments: list[str]) -> int:
         click.echo("wisp: interrupted", err=True)
         return 130
     except SystemExit:  # click's answer where the reader (head, less) went away: that is no failure
-        return 0
+        result = 0
     return result if isinstance(result, int) else 0
