@@ -95,6 +95,12 @@ def test_one_process_on_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert alone().device == torch.device("cuda")
 
 
+def test_cuda_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RecipeError, match="--device cuda: torch finds no CUDA GPU"), processes("cuda"):
+        pytest.fail("entered")
+
+
 def test_batches_that_cannot_be_shared(photos: Path, tmp_path: Path) -> None:
     recipe = RECIPE.replace(batch_size=16)
     with pytest.raises(RecipeError, match="batch_size = 16 is no multiple of 3 processes; change it"):

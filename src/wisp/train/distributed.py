@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from wisp.errors import RecipeError
+
 T = TypeVar("T", bound=nn.Module)
 
 
@@ -79,7 +81,14 @@ def processes(device: str | None = None) -> Iterator[Processes]:
 
     Args:
         device: `cpu`, `cuda`, or None for CUDA where there is one.
+
+    Raises:
+        RecipeError: `cuda` where there is none.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RecipeError(
+            "--device cuda: torch finds no CUDA GPU here; leave the option out, or use --device cpu"
+        )
     world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     place = (
