@@ -202,6 +202,7 @@ def test_unreadable_files(
     with pytest.raises(ModelError, match=r"no readable weights file") as caught:
         read_weights(path)
     assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)  # torch's advice to read it all the same
     assert not (tmp_path / "exploited").exists()
 
 

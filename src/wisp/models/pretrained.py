@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import re
 import sys
 import warnings
@@ -101,7 +102,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             warnings.simplefilter("ignore")  # torch comments on files that it then refuses, or reads
             weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
-        reason = str(error).partition("\n")[0]
+        # torch's own words for a refused pickle advise to read the file without this protection.
+        refused = isinstance(error, pickle.UnpicklingError)
+        reason = "damaged, or more than tensors in it" if refused else str(error).partition("\n")[0]
         raise ModelError(f"{path}: no readable weights file, .pth or .safetensors ({reason})") from error
     if isinstance(weights, dict) and isinstance(weights.get("state_dict"), dict):
         weights = weights["state_dict"]  # a checkpoint around the weights

@@ -78,7 +78,9 @@ def load_checkpoint(
         OSError,
         pickle.UnpicklingError,
     ) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        # torch's own words for a refused pickle advise to read the file without this protection.
+        refused = isinstance(error, pickle.UnpicklingError)
+        reason = "no tensors" if refused else str(error).partition("\n")[0] or type(error).__name__
         raise ModelError(f"{path}: damaged checkpoint ({reason}); start again with --overwrite") from error
 
 
