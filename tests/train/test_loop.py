@@ -94,6 +94,18 @@ def test_a_second_ctrl_c_acts_at_once(
     assert not (tmp_path / "run" / CHECKPOINT).exists()
 
 
+def test_ctrl_c_while_photos_are_decoded_acts_at_once(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        pytest.fail("the decoding went on")
+
+    monkeypatch.setattr(loop, "load_photos", decode)
+    with pytest.raises(KeyboardInterrupt):
+        train_in(tmp_path / "run", photos)
+
+
 @pytest.mark.parametrize("write", range(1, 10))
 def test_a_crash_before_any_write(
     photos: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int
@@ -291,6 +303,7 @@ def test_a_damaged_checkpoint(photos: Path, tmp_path: Path, interrupt: Callable[
         assert str(caught.value).endswith("); start again with --overwrite")
         assert "()" not in str(caught.value)
         assert "\n" not in str(caught.value)
+        assert "weights_only" not in str(caught.value)  # torch's advice to read it all the same
     torch.save({"model": {}}, path)
     with pytest.raises(ModelError, match="damaged checkpoint"):
         train_in(tmp_path / "run", photos)

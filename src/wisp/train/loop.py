@@ -93,14 +93,15 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
         raise RecipeError(
             f"recipe: batch_size = {recipe.batch_size} is no multiple of {procs.world} processes; change it"
         )
+    # Outside of what follows: Ctrl-C ends the decoding at once, since there is nothing yet to save.
+    photos, val = load_photos(
+        dataset,
+        recipe,
+        skip_unreadable=skip_unreadable,
+        progress=progress and procs.is_first,
+        cache_dir=cache_dir,
+    )
     with _interruptible() as interrupted:
-        photos, val = load_photos(
-            dataset,
-            recipe,
-            skip_unreadable=skip_unreadable,
-            progress=progress and procs.is_first,
-            cache_dir=cache_dir,
-        )
         batch_size = min(recipe.batch_size, len(photos) // procs.world * procs.world)
         if not batch_size:
             raise RecipeError(
