@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from hypothesis import given
@@ -79,6 +80,7 @@ def test_damaged_metadata(key: str, value: str | None) -> None:
         ("wisp.labels", []),
         ("wisp.labels", 5),
         ("wisp.macs", "many"),
+        ("wisp.macs", math.inf),
         ("wisp.format", "one"),
     ],
 )

@@ -80,7 +80,7 @@ class ArtifactInfo:
                 macs_as_trained=int(values["macs_as_trained"]),
                 provenance=dict(values["provenance"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ModelError(f"{where}: damaged wisp metadata ({error}); export the run again") from error
         if resize.geometry not in GEOMETRIES or resize.size < 1 or not info.labels:
             raise ModelError(f"{where}: damaged wisp metadata (labels or resize rule); export the run again")

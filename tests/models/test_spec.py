@@ -95,7 +95,7 @@ def test_names_the_file_and_the_field(value: Any, complaint: str, tmp_path: Path
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000])
 def test_says_what_is_not_json(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "arch.json"
     path.write_bytes(content)

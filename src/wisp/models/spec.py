@@ -97,7 +97,7 @@ class ArchSpec(Record):
             value = json.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # the latter: nested thousands deep
             raise ModelError(f"{path}: not JSON ({error})") from error
         return cls.from_json(value, where=str(path))
 
