@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import time
 import unicodedata
 import zipfile
 
@@ -166,6 +167,17 @@ def test_parts_are_measured_over_their_frequent_classes(colours_model, photos):
     # green: 15 of 20 right; blue: 20 of 20, and five greens taken for blue. The eight reds are not counted.
     assert part.f1_macro == pytest.approx((2 * 15 / (15 + 20) + 2 * 20 / (20 + 25)) / 2)
     assert result.to_json()["parts"]["wild"]["n_images"] == 40
+
+
+def test_as_many_sources_as_photos_take_no_longer():
+    """`index.csv` may name a source for every photo; comparing each with each would take minutes."""
+    n = 200_000
+    true = np.arange(n) % 3
+    part_of = [f"address {i}" for i in range(n - 60)] + ["kitchen"] * 60
+    started = time.perf_counter()
+    parts = measure_parts(part_of, true, true, ("a", "b", "c"))
+    assert time.perf_counter() - started < 20
+    assert parts == {"kitchen": PartResult(1.0, 60, ("a", "b", "c"))}
 
 
 def test_a_class_the_model_does_not_know(colours_model, photos):

@@ -266,8 +266,13 @@ def measure_parts(
         labels: class names.
     """
     results = {}
-    for part in sorted({name for name in part_of if name is not None}):
-        rows = np.array([name == part for name in part_of])
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(part_of):
+        if name is not None:
+            rows_of.setdefault(name, []).append(row)
+    for part, rows in sorted(rows_of.items()):
+        if len(rows) < MIN_PART_SUPPORT:  # of many small sources, none is worth a matrix
+            continue
         confusion = confusion_matrix(true[rows], said[rows], len(labels))
         chosen = np.flatnonzero(confusion.sum(axis=1) >= MIN_PART_SUPPORT).tolist()
         if chosen:
