@@ -34,7 +34,8 @@ def test_writes_a_png_of_a_sensible_size(tmp_path, n):
     ids=["korean", "odd", "mixed", "long"],
 )
 def test_any_class_name_is_drawn_without_a_warning(tmp_path, names):
-    draw_confusion(matrix(3), names, tmp_path / "confusion.png")  # warnings are errors here
+    title = f"{names[0][:20]} test: macro F1 0.84"
+    draw_confusion(matrix(3), names, tmp_path / "confusion.png", title=title)  # warnings are errors here
     assert (tmp_path / "confusion.png").stat().st_size > 5000
 
 
@@ -54,6 +55,11 @@ def test_a_row_without_photos_is_white_not_a_crash(tmp_path):
 def test_names_that_no_font_has_become_numbers(monkeypatch):
     monkeypatch.setattr(module, "_best_font", lambda wanted: ("", set()))
     assert module._drawable(["Glass", "종이", "стекло"]) == (["DejaVu Sans"], ["Glass", "class 1", "стекло"])
+
+
+def test_a_title_that_no_font_has_keeps_what_can_be_drawn(monkeypatch):
+    monkeypatch.setattr(module, "_best_font", lambda wanted: ("", set()))
+    assert module._drawable_text("사진 test 0.84") == (["DejaVu Sans"], "?? test 0.84")
 
 
 def test_a_font_with_the_characters_is_used_where_there_is_one(monkeypatch):

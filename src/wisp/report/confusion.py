@@ -46,7 +46,8 @@ def draw_confusion(
     figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.8)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title, parse_math=False)
+    title_families, title = _drawable_text(title)
+    axes.set_title(title, family=title_families, parse_math=False)
     size = 9 if n <= _NUMBERED_CELLS else max(3.0, 9 * _NUMBERED_CELLS / n)
     # Names are text: a "$" in one does not start a formula.
     style: dict[str, Any] = {"family": families, "size": size, "parse_math": False}
@@ -64,7 +65,24 @@ def draw_confusion(
 def _drawable(names: Sequence[str]) -> tuple[list[str], list[str]]:
     """Font families that together draw the names, and the names as they can be drawn."""
     composed = [unicodedata.normalize("NFC", name) for name in names]
-    wanted = {ord(char) for name in composed for char in name if char.isprintable()}
+    families, drawable = _fonts_for("".join(composed))
+    shown = [
+        _shortened(name) if all(ord(char) in drawable for char in name) else f"class {index}"
+        for index, name in enumerate(composed)
+    ]
+    return families, shown
+
+
+def _drawable_text(text: str) -> tuple[list[str], str]:
+    """Font families for one text, and the text with a question mark where none of them has the character."""
+    composed = unicodedata.normalize("NFC", text)
+    families, drawable = _fonts_for(composed)
+    return families, "".join(char if ord(char) in drawable else "?" for char in composed)
+
+
+def _fonts_for(text: str) -> tuple[list[str], set[int]]:
+    """Matplotlib's own font and, where that lacks characters, one more; and the characters that the two have."""
+    wanted = {ord(char) for char in text if char.isprintable()}
     drawable = wanted & _characters(font_manager.findfont(_DEFAULT_FONT))
     families = [_DEFAULT_FONT]
     if wanted - drawable:
@@ -72,11 +90,7 @@ def _drawable(names: Sequence[str]) -> tuple[list[str], list[str]]:
         if found:
             families.append(family)
             drawable |= found
-    shown = [
-        _shortened(name) if all(ord(char) in drawable for char in name) else f"class {index}"
-        for index, name in enumerate(composed)
-    ]
-    return families, shown
+    return families, drawable
 
 
 def _best_font(wanted: Collection[int]) -> tuple[str, set[int]]:
