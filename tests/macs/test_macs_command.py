@@ -15,23 +15,23 @@ def test_table_is_aligned_and_sums_up(capsys: pytest.CaptureFixture[str]) -> Non
     assert run(["macs", "wisp-2m", "--num-classes", "6"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["layer", "kind", "output", "MACs", "params"]
-    assert lines[-1].split() == ["total", "2,348,422", "60,854"]
+    assert lines[-1].split() == ["total", "2,322,310", "66,122"]
     rows = [line for line in lines if not line.startswith("-")]
     assert len({len(row) for row in rows}) == 1
-    assert sum(int(row.split()[-2].replace(",", "")) for row in rows[1:-1]) == 2_348_422
-    assert rows[1].split() == ["stem.0", "Conv2d", "8", "x", "32", "x", "32", "221,184", "216"]
+    assert sum(int(row.split()[-2].replace(",", "")) for row in rows[1:-1]) == 2_322_310
+    assert rows[1].split() == ["stem.0", "Conv2d", "14", "x", "16", "x", "16", "172,032", "672"]
 
 
 def test_size_and_classes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["macs", "wisp-2m", "--image-size", "32", "--num-classes", "6", "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
-    assert (values["total"], values["params"], values["image_size"]) == (587_686, 60_854, 32)
+    assert (values["total"], values["params"], values["image_size"]) == (581_158, 66_122, 32)
     assert values["layers"][0] == {
         "name": "stem.0",
         "kind": "Conv2d",
-        "macs": 55_296,
-        "params": 216,
-        "output_shape": [8, 16, 16],
+        "macs": 43_008,
+        "params": 672,
+        "output_shape": [14, 8, 8],
     }
     assert run(["macs", "wisp-2m", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["num_classes"] == 9

@@ -1,4 +1,4 @@
-"""What a count says: one row a layer, and the sums."""
+"""What a count says: one row a layer, and the sums; for a whole program also one row an operator."""
 
 from __future__ import annotations
 
@@ -37,3 +37,63 @@ class MacsReport:
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json.dumps` takes."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorMacs:
+    """All calls of one operator by one layer from one source line.
+
+    Attributes:
+        operator: its name, such as `aten::convolution` or `Conv`.
+        layer: the module (or the ONNX node) that ran it; empty for the network itself.
+        source: `file:line` of the innermost line outside torch; None where there is none.
+        calls: how often it ran.
+        macs: products that were added up.
+        elementwise: products, divisions and functions (exp, sigmoid, a norm) of single values; not MACs.
+    """
+
+    operator: str
+    layer: str
+    source: str | None
+    calls: int
+    macs: int
+    elementwise: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOperator:
+    """Something that ran, or may run, and that could not be counted; `reason` says why."""
+
+    operator: str
+    layer: str
+    source: str | None
+    calls: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class ProgramReport(MacsReport):
+    """What a whole program computes for one image: every operator is counted, known to be free, or listed.
+
+    Attributes:
+        elementwise: work on single values that is not a MAC, one per value; not part of `total`.
+        operators: where all of it happens; rows that count nothing are left out.
+        unknown: what could not be counted. `total` is a lower bound unless this is empty.
+        method: how the program was seen: `export`, `dispatch` or `onnx`.
+    """
+
+    elementwise: int = 0
+    operators: tuple[OperatorMacs, ...] = ()
+    unknown: tuple[UnknownOperator, ...] = ()
+    method: str = "export"
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left uncounted."""
+        return not self.unknown
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary that `json.dumps` takes; `complete` is in it."""
+        values = asdict(self)
+        del values["uncounted"]
+        return {"complete": self.complete, **values}
