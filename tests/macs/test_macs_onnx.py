@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from tiny_onnx import colour_graph
 from wisp.errors import ModelError
 from wisp.export import export_onnx, fold_batchnorm
-from wisp.macs import count_exact, count_onnx
+from wisp.macs import count_exact, count_onnx, ledger
 from wisp.macs import onnx as counter
 from wisp.models import build, named
 from wisp.records import ResizeRule
@@ -497,3 +498,41 @@ def test_nested_too_deep(tmp_path: Path) -> None:
     nodes = [N("ReduceMax", ["x"], ["m"], keepdims=0), N("Cast", ["m"], ["c"], to=BOOL), *inner.node]
     with pytest.raises(ModelError, match="nested"):
         _count(_model(nodes, [_array("w", 8, 8)], output="o7"), tmp_path)
+
+
+def test_nodes_that_make_no_sense(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    scan = N("Scan", ["x", "w"], ["y"], body=_branch(1), num_scan_inputs=-7)
+    path.write_bytes(_model([scan], [_array("w", 8, 8)]).SerializeToString())
+    with pytest.raises(ModelError, match=r"not a valid ONNX model|makes no sense"):
+        count_onnx(path)
+
+
+def test_following_products_takes_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counter, "Ledger", lambda: ledger.Ledger(_room=3))
+    nodes = [N("Mul", ["x", "w"], [f"p{i}"]) for i in range(4)]
+    nodes.append(N("Concat", [f"p{i}" for i in range(4)], ["y"], axis=1))
+    assert _count(_model(nodes, [_array("w", 8)]), tmp_path).total == 4 * 192
+
+
+def test_the_reader_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """What the other process does, in this one: without its limit of memory."""
+    monkeypatch.setattr(onnx_shapes, "_limit_memory", lambda _size: None)
+    path = tmp_path / "model.onnx"
+    monkeypatch.setattr("sys.argv", ["onnx_shapes.py", str(path), "8", "1"])
+    for model, _, _ in OPERATORS.values():
+        path.write_bytes(model.SerializeToString())
+        assert onnx_shapes.main() == 0
+        sys.stdout.flush()
+        read = ModelProto.FromString(capfdbinary.readouterr().out)
+        assert [node.op_type for node in read.graph.node] == [node.op_type for node in model.graph.node]
+        assert read.graph.output[0].type.tensor_type.HasField("shape")
+    path.write_bytes(b"PK")
+    assert onnx_shapes.main() == 1
+    assert capfdbinary.readouterr().err
+    large = _model([N("MatMul", ["x", "w"], ["y"])], [_array("w", 8, 5000)])
+    assert not onnx_shapes.prepare(large, 8).graph.initializer[0].raw_data
+    turned = _model([N("FusedMatMul", ["x", "x"], ["y"], domain="com.microsoft", transA=1)], [])
+    assert not onnx_shapes.prepare(turned, 8).graph.output[0].type.tensor_type.HasField("shape")

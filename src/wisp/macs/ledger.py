@@ -22,6 +22,10 @@ from wisp.macs.report import LayerMacs, OperatorMacs, ProgramReport, UnknownOper
 
 BLEND = 2  # as many products may be added together without being multiply-accumulates
 
+LARGEST_SETS = (
+    10_000_000  # products that are followed, each as often as it is copied; hostile graphs reach it
+)
+
 
 class Place(NamedTuple):
     """Where something runs: the layer, and `file:line`."""
@@ -63,6 +67,7 @@ class Ledger:
     entries: list[Entry] = field(default_factory=list)
     unknown: Counter[tuple[str, Place, str]] = field(default_factory=Counter)
     _values: dict[Hashable, _Products] = field(default_factory=dict)
+    _room: int = LARGEST_SETS
 
     @property
     def macs(self) -> int:
@@ -97,23 +102,29 @@ class Ledger:
         if keep and value in self._values:
             held.append(self._values[value])
         self._hold(
-            value,
-            _Products(
-                frozenset().union(*(part.entries for part in held)),
-                max((part.terms for part in held), default=0),
-            ),
+            value, held[0] if len(held) == 1 else self._joined(held, max((p.terms for p in held), default=0))
         )
+
+    def _joined(self, held: list[_Products], terms: int) -> _Products:
+        entries = frozenset[Entry]().union(*(part.entries for part in held))
+        self._room -= len(entries)
+        if self._room < 0:  # no network of any use comes here; bounded memory comes before an exact rule
+            for entry in entries:
+                entry.accumulate()
+            entries = frozenset()
+        return _Products(entries, terms)
 
     def add(self, sources: Iterable[Hashable], value: Hashable) -> None:
         """`value` is the sum of its sources, element by element."""
         held = [self._values.get(source, _NONE) for source in sources]
-        entries = frozenset[Entry]().union(*(part.entries for part in held))
-        terms = sum(part.terms for part in held)
-        if terms > BLEND:
-            for entry in entries:
+        joined = self._joined(held, min(sum(part.terms for part in held), BLEND + 1))
+        if joined.terms > BLEND:
+            for entry in joined.entries:
                 entry.accumulate()
-            entries = frozenset()  # once counted, only the number of terms matters to what is added later
-        self._hold(value, _Products(entries, min(terms, BLEND + 1)))
+            joined = _Products(
+                terms=joined.terms
+            )  # once counted, only their number matters to what is added later
+        self._hold(value, joined)
 
     def reduce(self, sources: Iterable[Hashable], value: Hashable) -> None:
         """`value` holds sums over several elements of its sources."""
