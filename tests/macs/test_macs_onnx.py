@@ -18,7 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from tiny_onnx import colour_graph
 from wisp.errors import ModelError
 from wisp.export import export_onnx, fold_batchnorm
-from wisp.macs import count_exact, count_onnx, ledger
+from wisp.macs import count_exact, count_onnx, ledger, onnx_shapes
 from wisp.macs import onnx as counter
 from wisp.models import build, named
 from wisp.records import ResizeRule
