@@ -22,8 +22,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from benchmarks.outcome import Bar, arguments, cores, finish, stay_on_one_core
+from benchmarks.outcome import Bar, arguments, finish, stay_on_one_core
 from benchmarks.photographs import photographs
+from wisp.cores import usable_cores
 from wisp.data.cache import build_cache
 from wisp.records import ResizeRule, Sample
 
@@ -73,7 +74,7 @@ def main() -> None:
         scratch = Path(folder)
         paths = photographs(options.data, scratch / "photos", options.photos)
         plain(paths, options.size)  # into the page cache
-        everywhere = compare(paths, options.size, scratch, cores())
+        everywhere = compare(paths, options.size, scratch, usable_cores())
         stay_on_one_core()
         alone = compare(paths, options.size, scratch, 1)
     bars = []

@@ -15,6 +15,7 @@ from typing import Any
 
 from wisp import __version__
 from wisp.bench.latency import device_name
+from wisp.cores import usable_cores
 from wisp.files import write_json
 
 
@@ -41,12 +42,7 @@ def arguments(description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_CORES = cores()  # before anything narrows them
+_CORES = usable_cores()  # before anything narrows them
 
 
 def stay_on_one_core() -> None:

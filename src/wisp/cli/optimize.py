@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 
 from wisp.cli.baseline import baseline_options
 from wisp.cli.duration import Duration
+from wisp.cores import usable_cores
 
 if TYPE_CHECKING:
     from wisp.pipeline import Outcome
@@ -86,7 +86,7 @@ def optimize(
         target_f1=target_f1,
         max_macs=max_macs,
         baseline=baseline,
-        workers=workers or len(os.sched_getaffinity(0)),
+        workers=workers or usable_cores(),
         skip_unreadable=skip_unreadable,
         recipe=Recipe.load(recipe_file) if recipe_file else Recipe(),
     )

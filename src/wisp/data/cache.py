@@ -26,6 +26,7 @@ import PIL
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from wisp.cores import usable_cores
 from wisp.data.fingerprint import stat_fingerprint
 from wisp.errors import DataError
 from wisp.files import write_json
@@ -98,7 +99,7 @@ def build_cache(
                 cached = _load(entry, samples, rule)  # another process may have been faster
                 if cached is None:
                     _make_room(entry, len(samples) * _row_bytes(rule))
-                    _build(entry, samples, rule, workers or _cores(), progress)
+                    _build(entry, samples, rule, workers or usable_cores(), progress)
                     cached = _load(entry, samples, rule)
         if cached is None:
             raise DataError(f"{entry}: the cache just written does not read back; is the disk in order?")
@@ -227,11 +228,6 @@ def _checksums(images: npt.NDArray[np.uint8]) -> list[int]:
 
 def _row_bytes(rule: ResizeRule) -> int:
     return rule.size * rule.size * 3
-
-
-def _cores() -> int:
-    """Cores this process may use (fewer than the machine has, in containers and under taskset)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

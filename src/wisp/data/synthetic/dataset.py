@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from PIL import __version__ as pillow_version
 
+from wisp.cores import usable_cores
 from wisp.data.synthetic.objects import CLASSES
 from wisp.data.synthetic.photos import render_photo, render_scene_photo
 from wisp.data.synthetic.plan import FEWEST_IMAGES, split_counts
@@ -100,7 +101,7 @@ def render_dataset(
     if present is not None:
         return present
     if workers is None:
-        workers = min(_processors(), 1 + images // (100 if kind == "crops" else 10))
+        workers = min(usable_cores(), 1 + images // (100 if kind == "crops" else 10))
     with _new_folder(out) as folder:
         render = _render_crops if kind == "crops" else _render_scenes
         counts = render(folder, images, seed, workers, progress)
@@ -183,10 +184,6 @@ def _new_folder(out: Path) -> Iterator[Path]:
         raise DataError(f"{out}: cannot be written ({error.strerror})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _live_with_parent() -> None:
