@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from sample_report import TRIALS, make_curve, make_trial
 
+from sample_report import TRIALS, make_curve, make_trial
 from wisp.report.charts import (
     HEIGHT,
     WIDTH,
