@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch._ops import HigherOrderOperator, OpOverload
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -30,21 +30,16 @@ from wisp.macs.formulas import (
     real_products,
 )
 from wisp.macs.ledger import Ledger, Place
+from wisp.macs.outside import COMES_FROM_ELSEWHERE, Exits, existing_tensors, work_elsewhere
 
 _LIBRARIES = (str(Path(torch.__file__).parent) + os.sep, str(Path(__file__).parent) + os.sep)
+_STANDARD = sysconfig.get_paths()["stdlib"] + os.sep
 READS_VALUES = "the program depends on values that it computes: counted for one image, another may cost more"
-LEAVES_TORCH = "values leave torch here; what is computed from them outside cannot be counted"
 _NO_RULE = "no formula for this operator"
 # Operators of torch.export around a part of the program that runs as it stands.
 _WRAPPERS = frozenset(["wrap_with_set_grad_enabled", "wrap_with_autocast", "hints_wrapper"])
 _ALONG_AXES = frozenset(["sum", "nansum", "mean"])
 _SYMBOLIC = "its size depends on values that the program computes"
-
-# Ways for values to leave torch for numpy, Python or foreign code.
-_EXITS: Mapping[Any, str] = {
-    getattr(Tensor, name): f"Tensor.{name}"
-    for name in ("numpy", "__array__", "tolist", "data_ptr", "__dlpack__", "untyped_storage", "storage")
-}
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own hook for subclasses
@@ -53,15 +48,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
     Args:
         ledger: where to.
         place: says which layer and source line an operator belongs to.
+        known: every tensor that there is before; None where tensors may come from anywhere.
     """
 
     supports_higher_order_operators = True
 
-    def __init__(self, ledger: Ledger, place: Callable[[], Place]) -> None:
+    def __init__(
+        self, ledger: Ledger, place: Callable[[], Place], known: Iterable[Tensor] | None = None
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.ledger = ledger
         self.place = place
         self._storages: dict[int, StorageWeakRef] = {}
+        self._known = None if known is None else set(map(self._key, known))
 
     def __torch_dispatch__(
         self,
@@ -74,6 +73,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             inner = next(index for index, arg in enumerate(args) if isinstance(arg, torch.fx.GraphModule))
             with self:
                 return args[inner](*args[inner + 1 :])
+        if isinstance(func, OpOverload) and operator_name(func) not in _COUNTED and _is_composed(func):
+            # torch's inference mode hands them over whole: take them apart
+            with self:
+                return func.decompose(*args, **(kwargs or {}))
         out = func(*args, **(kwargs or {}))
         if isinstance(func, HigherOrderOperator):  # control flow as an operator; what it runs is not seen
             self.ledger.miss(f"torch.{func}", self.place(), READS_VALUES)
@@ -85,6 +88,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
     def _record(self, func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
         name, shown = operator_name(func), str(func._schema.name)
         results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        if self._known is not None:
+            if not name.startswith("lift"):  # those bring in constants: torch.tensor(2.0)
+                self.expect((args, kwargs), shown)
+            self._known.update(map(self._key, results))
         try:
             if name in VALUE_READS:
                 self.ledger.miss(shown, self.place(), READS_VALUES)
@@ -110,6 +117,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             if all(isinstance(size, int) for leaf in tensors for size in leaf.shape):
                 raise
             self.ledger.miss(shown, self.place(), f"{_SYMBOLIC} ({type(error).__name__})")
+
+    def expect(self, values: Any, reader: str) -> None:
+        """Write down if a tensor among `values` was made out of sight."""
+        for leaf in tree_leaves(values):
+            if (
+                self._known is not None
+                and isinstance(leaf, Tensor)
+                and (key := self._key(leaf)) not in self._known
+            ):
+                self._known.add(key)
+                self.ledger.miss(reader, self.place(), COMES_FROM_ELSEWHERE)
 
     def _move(
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], results: Sequence[Tensor]
@@ -161,35 +179,32 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 
     def _key(self, tensor: Tensor) -> int:
         """What names the memory of `tensor`: its views share it. Held weakly, so that it is not given away again."""
-        if tensor.layout is not torch.strided or tensor.is_mkldnn:
+        try:
+            storage = tensor.untyped_storage()
+        except (
+            NotImplementedError,
+            RuntimeError,
+            ValueError,
+        ):  # sparse ones and uninitialised parameters have none
             return id(tensor)
-        storage = tensor.untyped_storage()
         key = int(storage._cdata)
         if key not in self._storages:
             self._storages[key] = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         return key
 
 
-class Exits(TorchFunctionMode):
-    """Notices values that leave torch for numpy, Python or foreign code."""
+def _is_library(file: str) -> bool:
+    """Whether `file` is torch's, ours or Python's own (where other packages may lie too)."""
+    if file.startswith(_STANDARD):
+        return "site-packages" not in file
+    return file.startswith(_LIBRARIES)
 
-    def __init__(self, ledger: Ledger, place: Callable[[], Place]) -> None:
-        super().__init__()
-        self.ledger = ledger
-        self.place = place
 
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        if func in _EXITS:
-            place = self.place()
-            if place.source is not None:  # else torch asks for itself
-                self.ledger.miss(_EXITS[func], place, LEAVES_TORCH)
-        return func(*args, **(kwargs or {}))
+def _is_composed(operator: OpOverload) -> bool:
+    """Whether torch defines the operator by others."""
+    return operator.namespace != "prim" and torch._C._dispatch_has_kernel_for_dispatch_key(
+        str(operator._name), "CompositeImplicitAutograd"
+    )
 
 
 class Frames:
@@ -199,32 +214,38 @@ class Frames:
         self._names = {id(module): name for name, module in model.named_modules()}
 
     def __call__(self) -> Place:
-        """The innermost module that was called, and the innermost line outside torch."""
+        """The innermost module that was called, and the innermost line outside torch and Python's own."""
         layer = source = None
         frame = sys._getframe(1)
         while frame is not None and (layer is None or source is None):
             code = frame.f_code
             if code is _WATCHED:
                 break
-            if source is None and not code.co_filename.startswith(_LIBRARIES):
+            if source is None and not _is_library(code.co_filename):
                 source = f"{code.co_filename}:{frame.f_lineno}"
-            if (
-                layer is None and code.co_name == "_call_impl"
-            ):  # as hooks see it: not of a direct call of forward()
+            # as hooks see it: not of a direct call of forward()
+            if layer is None and code.co_name == "_call_impl":
                 layer = self._names.get(id(frame.f_locals.get("self")))
             frame = frame.f_back  # type: ignore[assignment]  # None at the bottom
         return Place(layer or "", source)
 
 
-def watch(model: nn.Module, image: Tensor) -> Ledger:
-    """Run `model` once on `image` and write down every operator that it reaches."""
+def watch(model: nn.Module, image: Tensor, *, sealed: bool = True) -> Ledger:
+    """Run `model` once on `image` and write down every operator that it reaches.
+
+    With `sealed`, also whatever reaches the program from outside of them.
+    """
     ledger = Ledger()
     place = Frames(model)
-    with Exits(ledger, place), Recorder(ledger, place):
-        model(image)
+    known = (image, *model.parameters(), *model.buffers(), *existing_tensors()) if sealed else None
+    recorder = Recorder(ledger, place, known)
+    with work_elsewhere(ledger, place), Exits(ledger, place), recorder:
+        out = model(image)
+    recorder.expect(out, "output")
     return ledger
 
 
+_COUNTED = MACS.keys() | PRODUCTS | FUNCTIONS | ADDITIONS | REDUCTIONS | FREE | VALUE_READS
 _WATCHED = watch.__code__
 
 
