@@ -195,8 +195,8 @@ def _markdown(
         ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
         "",
         f"One count of {TIMED} at 64 pixels (median of {RUNS}; {device_name()}, one thread): official "
-        f"{seconds['official_s']:.3f} s, exact {seconds['exact_s']:.2f} s; the first exact one of a process, which loads "
-        f"torch.export, {seconds['first_exact_s']:.2f} s.",
+        f"{seconds['official_s']:.3f} s, exact {seconds['exact_s']:.2f} s; the first exact one of a process, which "
+        f"loads torch.export, {seconds['first_exact_s']:.2f} s.",
     ]
     if agreement:
         causes = sorted({cause for row in agreement.values() for cause in row["difference"]})
