@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wisp.files import replacing, write_json, write_text
+from wisp.files import new_folder, replacing, write_json, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -134,3 +134,35 @@ values = st.recursive(
 def test_json_round_trip(tmp_path: Path, value: object) -> None:
     write_json(tmp_path / "x.json", value)
     assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == value
+
+
+def test_a_new_folder_appears_whole(tmp_path):
+    target = tmp_path / "deep" / "folder"
+    with new_folder(target) as folder:
+        (folder / "a.txt").write_text("a", encoding="utf-8")
+        assert not target.exists()
+    assert [path.name for path in target.iterdir()] == ["a.txt"]
+    assert [path.name for path in target.parent.iterdir()] == ["folder"]
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    assert target.stat().st_mode == plain.stat().st_mode
+
+
+def test_a_new_folder_takes_the_place_of_an_empty_one_only(tmp_path):
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty.mkdir()
+    with new_folder(empty) as folder:
+        (folder / "a.txt").touch()
+    assert (empty / "a.txt").is_file()
+    full.mkdir()
+    (full / "kept.txt").touch()
+    with pytest.raises(OSError, match="full"), new_folder(full):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full"]
+    assert (full / "kept.txt").is_file()
+
+
+def test_a_new_folder_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(KeyError), new_folder(tmp_path / "folder") as folder:
+        folder.joinpath("a.txt").write_text({}["text"])
+    assert list(tmp_path.iterdir()) == []

@@ -15,8 +15,9 @@ from filelock import FileLock
 from PIL import Image
 
 from wisp.data import cache
-from wisp.data.cache import CachedImages, build_cache, default_cache_dir
+from wisp.data.cache import CachedImages, build_cache
 from wisp.errors import DataError
+from wisp.files import default_cache_dir
 from wisp.images import preprocess
 from wisp.records import GEOMETRIES, Geometry, ResizeRule, Sample
 

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 import urllib3
 
-from wisp.data.download import AddressGoneError, Downloader, _as_reason, file_sha256, local_path
+from wisp.data.download import AddressGoneError, Downloader, _as_reason, local_path
 from wisp.errors import DataError, DownloadError
+from wisp.files import file_sha256
 
 BODY = bytes(range(256)) * 1200  # 307,200 bytes: several chunks
 # Connections drop at multiples of the 64 KiB in which the downloader reads and keeps.

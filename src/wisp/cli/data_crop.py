@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from wisp.cli import columns
 from wisp.records import TEST, TRAIN, VAL
 
 if TYPE_CHECKING:
@@ -127,10 +128,10 @@ def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
     labels = sorted({label for of_class in counts.values() for label in of_class})
     rows = [[label, *(of_class.get(label, 0) for of_class in counts.values())] for label in labels]
     rows.append(["total", *(sum(of_class.values()) for of_class in counts.values())])
-    width = max(len(str(row[0])) for row in rows)
+    width = max(columns.width(str(row[0])) for row in rows)
     click.echo(" " * width + "".join(f"{split or 'photos':>8}" for split in counts))
     for name, *numbers in rows:
-        click.echo(f"{name:<{width}}" + "".join(f"{number:>8,}" for number in numbers))
+        click.echo(columns.pad(str(name), width) + "".join(f"{number:>8,}" for number in numbers))
 
 
 def print_crops(report: CropReport, out: Path) -> None:

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from wisp.cores import usable_cores
 from wisp.data.fingerprint import stat_fingerprint
 from wisp.errors import DataError
-from wisp.files import write_json
+from wisp.files import default_cache_dir, write_json
 from wisp.images import PREPROCESS_VERSION, preprocess
 from wisp.records import ResizeRule, Sample
 
@@ -105,11 +105,6 @@ def build_cache(
             raise DataError(f"{entry}: the cache just written does not read back; is the disk in order?")
     _refuse_unreadable(cached, len(samples), skip_unreadable)
     return cached
-
-
-def default_cache_dir() -> Path:
-    """`$WISP_CACHE` where set, else `~/.cache/wisp`."""
-    return Path(os.environ.get("WISP_CACHE") or "~/.cache/wisp").expanduser()
 
 
 def _refuse_unreadable(cached: CachedImages, asked: int, skip_unreadable: bool) -> None:

@@ -8,7 +8,6 @@ right. An interrupted one goes on where it stopped (RFC 9110: Range, If-Range), 
 from __future__ import annotations
 
 import email.utils
-import hashlib
 import json
 import random
 import re
@@ -27,7 +26,7 @@ from tqdm import tqdm
 
 from wisp import __version__
 from wisp.errors import DataError, DownloadError
-from wisp.files import replacing, write_json
+from wisp.files import file_sha256, replacing, write_json
 
 _CHUNK = 1 << 16
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -102,15 +101,13 @@ class Downloader:
                 self._copy(local, target, sha256)
                 return target
             target.parent.mkdir(parents=True, exist_ok=True)
-            for last in (False, True):
-                try:
-                    return self._download(source, target, sha256, progress)
-                except _Mismatch as mismatch:
-                    if last:
-                        raise DownloadError(f"{source}: {mismatch}; removed, tried twice") from mismatch
+            with suppress(_Mismatch):
+                return self._download(source, target, sha256, progress)
+            return self._download(source, target, sha256, progress)
+        except _Mismatch as mismatch:
+            raise DownloadError(f"{source}: {mismatch}; removed, tried twice") from mismatch
         except (OSError, shutil.Error) as error:
             raise DownloadError(f"{target}: cannot be written ({error.strerror or error})") from error
-        raise AssertionError  # pragma: no cover
 
     def _copy(self, local: Path, target: Path, sha256: str | None) -> None:
         if not local.is_file():
@@ -280,12 +277,6 @@ class _Part:
         self.path.unlink(missing_ok=True)
         self._note.unlink(missing_ok=True)
         self.validator = None
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def local_path(source: str) -> Path | None:

@@ -15,6 +15,7 @@ from typing import Any
 from tqdm import tqdm
 
 from wisp.errors import DataError
+from wisp.files import file_sha256
 from wisp.records import Dataset, Sample
 
 
@@ -81,8 +82,7 @@ def content_fingerprint(dataset: Dataset, progress: bool = True) -> dict[str, An
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise DataError(f"{path}: cannot read this file ({error.strerror})") from error
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-import tempfile
 import unicodedata
 from contextlib import suppress
 from pathlib import Path
 
 from wisp.data.folders import INDEX_FILE, NO_LABEL, class_name
 from wisp.errors import DataError
-from wisp.files import replacing
+from wisp.files import new_folder, replacing
 from wisp.records import TEST, UNLABELLED, Dataset, Sample
 
 
@@ -30,10 +29,7 @@ def write_folders(dataset: Dataset, out: Path, *, copy: bool = False) -> None:
         DataError: `out` cannot be used, or a photo cannot be read.
     """
     _check(out, dataset.root)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=out.parent, prefix=".part-"))
-    part.chmod(0o755)  # mkdtemp makes folders private
-    try:
+    with new_folder(out) as part:
         taken: set[str] = set()
         parts: list[tuple[str, str]] = []
         for split, samples in dataset.splits.items():
@@ -48,11 +44,6 @@ def write_folders(dataset: Dataset, out: Path, *, copy: bool = False) -> None:
                 temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as lines,
             ):
                 csv.writer(lines).writerows([("file", "source"), *parts])
-        if out.is_dir():
-            out.rmdir()
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _check(out: Path, root: Path) -> None:

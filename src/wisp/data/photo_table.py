@@ -15,9 +15,8 @@ import numpy.typing as npt
 import PIL
 from tqdm import tqdm
 
-from wisp.data.cache import default_cache_dir
 from wisp.errors import DataError
-from wisp.files import replacing
+from wisp.files import default_cache_dir, replacing
 from wisp.images import PREPROCESS_VERSION, describe, open_header, open_photo, preprocess
 from wisp.records import ResizeRule, Sample
 

@@ -10,7 +10,7 @@ from wisp.macs.capture import trace_exported, watch_without_values
 from wisp.macs.dispatch import eager_paths, watch
 from wisp.macs.ledger import Ledger, Place
 from wisp.macs.report import ProgramReport
-from wisp.macs.trace import untouched
+from wisp.macs.trace import check_countable, untouched
 
 _WHOLE = Place("", None)
 DIFFERS = (
@@ -35,12 +35,7 @@ def count_exact(model: nn.Module, image_size: int, channels: int = 3) -> Program
     Raises:
         ModelError: the model cannot run on an image of this size.
     """
-    if image_size < 1 or channels < 1:
-        raise ModelError(f"image size {image_size} with {channels} channels: both must be at least 1")
-    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in model.parameters()):
-        raise ModelError(
-            f"{type(model).__name__} has lazy layers; run it once on a batch before it is counted"
-        )
+    check_countable(model, image_size, channels)
     image = _noise(model, image_size, channels)
     try:
         with untouched(model), eager_paths():

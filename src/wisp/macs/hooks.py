@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from wisp.errors import ModelError
 from wisp.macs.report import LayerMacs, MacsReport
-from wisp.macs.trace import untouched
+from wisp.macs.trace import check_countable, untouched
 
 Formula = Callable[[Any, tuple[Any, ...], Any], int]
 
@@ -142,12 +142,7 @@ def count_macs(model: nn.Module, image_size: int, channels: int = 3) -> MacsRepo
     Raises:
         ModelError: the model cannot run on an image of this size.
     """
-    if image_size < 1 or channels < 1:
-        raise ModelError(f"image size {image_size} with {channels} channels: both must be at least 1")
-    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in model.parameters()):
-        raise ModelError(
-            f"{type(model).__name__} has lazy layers; run it once on a batch before it is counted"
-        )
+    check_countable(model, image_size, channels)
     macs: Counter[nn.Module] = Counter()
     shapes: dict[nn.Module, tuple[int, ...]] = {}
 

@@ -12,6 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from wisp.errors import ModelError
+
+
+def check_countable(model: nn.Module, image_size: int, channels: int) -> None:
+    """Refuse what no counter can run: an empty image, or layers whose sizes are not known yet.
+
+    Raises:
+        ModelError: it says which, and the way out.
+    """
+    if image_size < 1 or channels < 1:
+        raise ModelError(f"image size {image_size} with {channels} channels: both must be at least 1")
+    if any(isinstance(parameter, nn.UninitializedParameter) for parameter in model.parameters()):
+        raise ModelError(
+            f"{type(model).__name__} has lazy layers; run it once on a batch before it is counted"
+        )
+
 
 @contextmanager
 def untouched(model: nn.Module) -> Iterator[None]:

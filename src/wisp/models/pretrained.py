@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import pickle
 import re
 import sys
@@ -18,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from wisp.errors import DownloadError, ModelError
+from wisp.files import default_cache_dir, file_sha256
 from wisp.models.registry import named
 from wisp.models.spec import build
 
@@ -160,9 +159,9 @@ def _downloaded(model: nn.Module, address: str) -> Path:
     match = re.search(r"-([0-9a-f]+)\.", file_name)
     assert match is not None  # noqa: S101  (the table above is ours)
     prefix = match[1]
-    folder = Path(os.environ.get("WISP_CACHE") or "~/.cache/wisp").expanduser() / "weights"
+    folder = default_cache_dir() / "weights"
     path = folder / file_name
-    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest().startswith(prefix):
+    if path.is_file() and file_sha256(path).startswith(prefix):
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)

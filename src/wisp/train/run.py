@@ -8,7 +8,6 @@ model.safetensors                   the trained weights (their moving average); 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from torch import nn
 
 from wisp.data.fingerprint import content_fingerprint
 from wisp.errors import DataError, InputError, ModelError, RecipeError
-from wisp.files import replacing, write_json
+from wisp.files import file_sha256, replacing, write_json
 from wisp.models import ArchSpec, build
 from wisp.models.pretrained import DOWNLOAD
 from wisp.records import Dataset
@@ -159,8 +158,7 @@ def describe_data(
 
 def _weights_digest(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot read these weights ({error.strerror})") from error
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from wisp.data.cache import default_cache_dir
 from wisp.data.download import Downloader, local_path
 from wisp.data.photo_store import PhotoStore, open_store
+from wisp.files import default_cache_dir
 
 
 @dataclass(frozen=True)

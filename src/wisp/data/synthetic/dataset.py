@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,7 +23,7 @@ from wisp.data.synthetic.objects import CLASSES
 from wisp.data.synthetic.photos import render_photo, render_scene_photo
 from wisp.data.synthetic.plan import FEWEST_IMAGES, split_counts
 from wisp.errors import DataError, WispError
-from wisp.files import write_json, write_text
+from wisp.files import new_folder, write_json, write_text
 
 # Raise when the same seed gives other pictures than before, so that --if-missing does not mix two generations.
 RENDERER = 1
@@ -102,21 +99,24 @@ def render_dataset(
         return present
     if workers is None:
         workers = min(usable_cores(), 1 + images // (100 if kind == "crops" else 10))
-    with _new_folder(out) as folder:
-        render = _render_crops if kind == "crops" else _render_scenes
-        counts = render(folder, images, seed, workers, progress)
-        write_text(folder / LABEL_FILE, _LABEL)
-        settings = {
-            "synthetic": True,
-            "renderer": RENDERER,
-            "kind": kind,
-            "images": images,
-            "seed": seed,
-            "counts": counts,
-            "numpy": np.__version__,
-            "pillow": pillow_version,
-        }
-        write_json(folder / SETTINGS_FILE, settings)
+    try:
+        with new_folder(out) as folder:
+            render = _render_crops if kind == "crops" else _render_scenes
+            counts = render(folder, images, seed, workers, progress)
+            write_text(folder / LABEL_FILE, _LABEL)
+            settings = {
+                "synthetic": True,
+                "renderer": RENDERER,
+                "kind": kind,
+                "images": images,
+                "seed": seed,
+                "counts": counts,
+                "numpy": np.__version__,
+                "pillow": pillow_version,
+            }
+            write_json(folder / SETTINGS_FILE, settings)
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
     return SyntheticDataset(out, kind, images, seed, counts, reused=False)
 
 
@@ -161,29 +161,6 @@ def _present(out: Path, images: int, seed: int, kind: Kind, if_missing: bool) ->
     if not is_whole or (kind == "scenes" and not (out / COCO_FILE).is_file()):
         raise DataError(f"{out}: incomplete ({files} of {images} pictures); remove it and render again")
     return SyntheticDataset(out, kind, images, seed, found["counts"], reused=True)
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `out` that takes its place on success and is removed on failure."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".part-{out.name}-"))
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
-    try:
-        yield folder
-        # mkdtemp makes folders private (0700); give them what a plain mkdir would have given.
-        mask = os.umask(0)
-        os.umask(mask)
-        folder.chmod(0o777 & ~mask)
-        if out.exists():
-            out.rmdir()
-        folder.rename(out)
-    except OSError as error:
-        raise DataError(f"{out}: cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _live_with_parent() -> None:
