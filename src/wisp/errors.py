@@ -8,6 +8,7 @@ WispError                 exit code 1   something failed although the input was 
     ├── DataError                       photos, folders, annotations, caches
     ├── RecipeError                     a field of a recipe or an option
     ├── ModelError                      arch.json, weights, .onnx, run folders
+    ├── SubmissionError                 a submission (team.zip) that cannot be read or must not be believed
     └── MissingExtraError               an optional part is not installed
 
 Every message is one line that names the file or the field, and the way out.
@@ -50,6 +51,10 @@ class RecipeError(InputError):
 
 class ModelError(InputError):
     """An architecture, weights, artifact or run folder that cannot be used."""
+
+
+class SubmissionError(InputError):
+    """A submission that cannot be read, or whose contents are not what it says."""
 
 
 class MissingExtraError(InputError):

@@ -51,6 +51,39 @@ class Dataset:
         return self.splits.get(name, ())
 
 
+Severity = Literal["violation", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One finding of a check, as data.
+
+    Attributes:
+        rule: the rule's name, such as `member-hash`.
+        severity: a `violation` fails the check, a `warning` is for a human to look at, a `note` says what was not
+            or could not be checked.
+        path: the file that it is about, inside the submission or on disk.
+        line: the line in it, from 1; None where there is none.
+        message: what is wrong, one line.
+        fix: how to mend it, one line.
+    """
+
+    rule: str
+    severity: Severity
+    path: str
+    line: int | None
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        return f"{where}: {self.message}" + (f"; {self.fix}" if self.fix else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary that `json.dumps` takes."""
+        return asdict(self)
+
+
 @dataclass(frozen=True)
 class Measurement:
     """What was measured of one model: nothing here is assumed. `None` means not measured.
