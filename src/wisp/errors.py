@@ -4,6 +4,7 @@ WispError                 exit code 1   something failed although the input was 
 ├── TrainingError                       the loss became NaN, a process died
 ├── DownloadError                       the network gave up after retries
 ├── ExportError                         the exported file does not agree with the model
+├── SandboxError                        a program could not be confined, so it was not run
 └── InputError            exit code 2   the input cannot be used; the message says what to do
     ├── DataError                       photos, folders, annotations, caches
     ├── RecipeError                     a field of a recipe or an option
@@ -33,6 +34,10 @@ class DownloadError(WispError):
 
 class ExportError(WispError):
     """An exported file does not agree with the trained model; nothing was left behind."""
+
+
+class SandboxError(WispError):
+    """A program could not be confined (so it was not started), or left something unusable behind."""
 
 
 class InputError(WispError):
