@@ -267,3 +267,49 @@ def test_interrupted_before_anything_is_saved(
     (tmp_path / "run" / CHECKPOINT).touch()
     assert run(command) == 130
     assert "run: saved; go on with --resume\n" in capsys.readouterr().err
+
+
+SOURCE = """from torch import nn
+
+
+def build(num_classes: int) -> nn.Module:
+    norm = [nn.Conv2d(3, 6, 3, stride=2, bias=False), nn.BatchNorm2d(6), nn.ReLU()]
+    return nn.Sequential(*norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, num_classes))
+"""
+
+
+def test_a_network_with_a_source_of_its_own_is_trained_resumed_exported_and_measured(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, out = tmp_path / "net.py", tmp_path / "run"
+    net.write_text(SOURCE, encoding="utf-8")
+    assert run(["train", str(photos), "--model", str(net), *FAST, "--out", str(out)]) == 0
+    assert (out / "model.py").read_text(encoding="utf-8") == SOURCE
+    assert not (out / "arch.json").exists()
+    net.unlink()  # the run has everything
+    assert run(["train", str(photos), *FAST, "--out", str(out), "--resume"]) == 0
+    assert run(["export", str(out)]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", str(out), str(photos), "--split", "val", "--json"]) == 0
+    assert 0 <= json.loads(capsys.readouterr().out)["f1_macro"] <= 1
+    assert run(["macs", str(out), "--image-size", "16", "--counter", "all", "--json"]) == 0
+    totals = json.loads(capsys.readouterr().out)
+    assert totals["num_classes"] == 3
+
+
+def test_a_source_that_cannot_be_used_leaves_no_run(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = tmp_path / "net.py"
+    net.write_text(SOURCE.replace("num_classes)", "99)"), encoding="utf-8")
+    assert run(["train", str(photos), "--model", str(net), *FAST, "--out", str(tmp_path / "run")]) == 2
+    assert "it must give logits, (2, 3)" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_and_overwrite_exclude_each_other(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--out", str(tmp_path / "run"), "--resume", "--overwrite"]
+    assert run(["train", str(photos), *FAST, *options]) == 2
+    assert "--resume and --overwrite" in capsys.readouterr().err

@@ -99,46 +99,21 @@ def macs(
 
 def _network(model: str, num_classes: int | None) -> tuple[nn.Module, int | None]:
     """The network that MODEL names, and its classes where they are known."""
-    from wisp.models import build, resolve
+    from wisp.models import build, load_source, resolve
 
     if Path(model).suffix == ".py":
         if num_classes is not None:
             raise RecipeError(f"--num-classes: build() in {model} decides; leave the option out")
-        return _built_by(Path(model)), None
+        return load_source(Path(model)), None
+    if (Path(model) / "model.py").is_file():
+        from wisp.train.run import read_run
+
+        if num_classes is not None:
+            raise RecipeError(f"--num-classes: {model} has its own classes; leave the option out")
+        arch = read_run(Path(model)).arch
+        return build(arch), arch.num_classes
     spec = resolve(model, num_classes)
     return build(spec), spec.num_classes
-
-
-def _built_by(path: Path) -> nn.Module:
-    """What `build()` in a Python file returns."""
-    import importlib.util
-    import sys
-
-    from torch import nn
-
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None  # noqa: S101  (a path that ends in .py always has one)
-    assert spec.loader is not None  # noqa: S101
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # as for a script: it may import its neighbours
-    try:
-        spec.loader.exec_module(module)
-        network = module.build()
-    except (Exception, SystemExit) as error:  # the file's own code may raise anything
-        missing = isinstance(error, AttributeError) and not hasattr(module, "build")
-        reason = (
-            "it has no function build()" if missing else f"{type(error).__name__}: {error}".partition("\n")[0]
-        )
-        raise ModelError(f"{path}: cannot be used as a network ({reason})") from error
-    finally:
-        sys.path.remove(str(path.parent.resolve()))
-    if not isinstance(network, nn.Module):
-        raise ModelError(
-            f"{path}: build() returned {type(network).__name__}; it must return a torch.nn.Module"
-        )
-    return network
 
 
 def _counted(network: nn.Module, counter: str, image_size: int) -> dict[str, MacsReport]:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import tomllib
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from wisp.errors import DataError, RecipeError
 
+if TYPE_CHECKING:
+    from wisp.models import Network
+
 
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("--model", help="A named network (see `wisp macs --list`) or an arch.json.  [default: wisp-2m]")
+@click.option(
+    "--model",
+    help="A named network (see `wisp macs --list`), an arch.json, or a Python file with build(num_classes).  "
+    "[default: wisp-2m]",
+)
 @click.option(
     "--image-size", type=int, help="Side of the network's input, pixels.  [default: the recipe's, 64]"
 )
@@ -74,22 +81,27 @@ def train(
     """Train one network on a folder of photos.
 
     DATA has train/, val/ and test/ with one folder a class, or one folder a class. On several GPUs, start with
-    `torchrun --nproc-per-node N -m wisp train ...`.
+    `torchrun --nproc-per-node N -m wisp train ...`. A Python file given as --model is executed; it must be one file,
+    and goes into the run folder as model.py.
     """
     import torch
 
     from wisp.data.folders import load_dataset
-    from wisp.models import ArchSpec, build, load_pretrained, resolve
+    from wisp.models import build, load_pretrained
     from wisp.records import TRAIN
     from wisp.train.distributed import processes
     from wisp.train.loop import train as run_training
     from wisp.train.recipe import Recipe
-    from wisp.train.run import ARCH, CHECKPOINT, RECIPE, describe_data, open_run, read_run
+    from wisp.train.run import CHECKPOINT, RECIPE, describe_data, open_run, read_run
     from wisp.train.teacher import load_teacher
 
     if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
         raise DataError(
             f"--out {out}: inside {data}, where it would count as a class; name a folder elsewhere"
+        )
+    if resume and overwrite:
+        raise RecipeError(
+            "--resume and --overwrite: one goes on with the run, the other replaces it; give one"
         )
     torch.set_num_threads(threads)
     resuming = resume and (out / RECIPE).is_file()
@@ -102,9 +114,9 @@ def train(
     dataset = load_dataset(data)
     recipe = recipe.resolved(len(dataset.split(TRAIN)))
     if resuming and model is None:
-        arch = ArchSpec.load(out / ARCH)
+        arch = read_run(out).arch
     else:
-        arch = resolve(model or "wisp-2m", num_classes=len(dataset.classes))
+        arch = _network(model or "wisp-2m", len(dataset.classes), recipe.image_size)
 
     with processes(device) as procs:
         # Before the run folder is made: weights that cannot be used leave none behind.
@@ -136,6 +148,17 @@ def train(
         f1 = "no validation split" if result.f1_val is None else f"validation macro F1 {result.f1_val:.4f}"
         click.echo(f"{out}: {result.epochs} epochs in {result.seconds:.0f} s, loss {result.loss:.4f}, {f1}")
         click.echo(f"next: wisp export {out}")
+
+
+def _network(model: str, num_classes: int, image_size: int) -> Network:
+    """What --model names; a source is tried at once, before anything is written."""
+    from wisp.models import SourceArch, resolve
+
+    if not model.endswith(".py"):
+        return resolve(model, num_classes=num_classes)
+    source = SourceArch.load(Path(model), num_classes)
+    source.check(image_size)
+    return source
 
 
 def _parse_settings(settings: tuple[str, ...]) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from wisp.models.pretrained import load_pretrained, pretrained_names, read_weights
 from wisp.models.registry import named, names, resolve
-from wisp.models.spec import ArchSpec, build
+from wisp.models.source import Network, SourceArch, build, load_source
+from wisp.models.spec import ArchSpec
 
 __all__ = [
     "ArchSpec",
+    "Network",
+    "SourceArch",
     "build",
     "load_pretrained",
+    "load_source",
     "named",
     "names",
     "pretrained_names",

@@ -1,6 +1,7 @@
 """A run folder: everything that is needed to continue, export or repeat a training.
 
 recipe.toml, arch.json, data.json   what decides the run (photos and other weights by fingerprint)
+model.py                            in place of arch.json, where the network has a source of its own
 metrics.jsonl                       one line an epoch
 checkpoint.pt                       where to continue; gone once the training is complete
 model.safetensors                   the trained weights (their moving average); its presence means complete
@@ -22,15 +23,16 @@ from torch import nn
 from wisp.data.fingerprint import content_fingerprint
 from wisp.errors import DataError, InputError, ModelError, RecipeError
 from wisp.files import file_sha256, replacing, write_json
-from wisp.models import ArchSpec, build
+from wisp.models import ArchSpec, Network, SourceArch, build
 from wisp.models.pretrained import DOWNLOAD
 from wisp.records import Dataset
 from wisp.train.recipe import Recipe
 
 RECIPE, ARCH, DATA, METRICS = "recipe.toml", "arch.json", "data.json", "metrics.jsonl"
+SOURCE = "model.py"
 CHECKPOINT, WEIGHTS, ARTIFACT = "checkpoint.pt", "model.safetensors", "model.onnx"
 MEASUREMENT, REPORT = "measurement.json", "report.html"
-RUN_FILES = (RECIPE, ARCH, DATA, METRICS, CHECKPOINT, WEIGHTS, ARTIFACT, MEASUREMENT, REPORT)
+RUN_FILES = (RECIPE, ARCH, SOURCE, DATA, METRICS, CHECKPOINT, WEIGHTS, ARTIFACT, MEASUREMENT, REPORT)
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Run:
 
     folder: Path
     recipe: Recipe
-    arch: ArchSpec
+    arch: Network
     data: dict[str, Any]
 
     @property
@@ -71,7 +73,9 @@ class Run:
             model.load_state_dict(safetensors.torch.load_file(path))
         except (SafetensorError, RuntimeError, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise ModelError(f"{path}: weights do not fit {ARCH} ({reason}); train the run again") from error
+            raise ModelError(
+                f"{path}: weights do not fit {arch_file(self.arch)} ({reason}); train the run again"
+            ) from error
         return model.eval()
 
     def save_model(self, model: nn.Module) -> None:
@@ -95,8 +99,13 @@ class Run:
         return rows
 
 
+def arch_file(arch: Network) -> str:
+    """The name, in a run folder, of the file that describes such a network."""
+    return SOURCE if isinstance(arch, SourceArch) else ARCH
+
+
 def create_run(
-    folder: Path, recipe: Recipe, arch: ArchSpec, data: dict[str, Any], *, overwrite: bool = False
+    folder: Path, recipe: Recipe, arch: Network, data: dict[str, Any], *, overwrite: bool = False
 ) -> Run:
     """Start a run folder.
 
@@ -105,18 +114,19 @@ def create_run(
     """
     prepare_folder(folder, contents=RUN_FILES, overwrite=overwrite)
     write_json(folder / DATA, data)
-    arch.save(folder / ARCH)
+    arch.save(folder / arch_file(arch))
     recipe.save(folder / RECIPE)  # last: where it lies, the run has begun
     return Run(folder, recipe, arch, data)
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run folder.
+    """Read a run folder. A source of its own is read, not executed: `load_model` and training do that.
 
     Raises:
         ModelError: a file of it is missing or damaged.
     """
-    if not (folder / RECIPE).is_file() or not (folder / ARCH).is_file():
+    has_source = (folder / SOURCE).is_file()
+    if not (folder / RECIPE).is_file() or not (has_source or (folder / ARCH).is_file()):
         raise ModelError(
             f"{folder}: not a run folder ({RECIPE} or {ARCH} is missing); make one with: wisp train"
         )
@@ -125,7 +135,9 @@ def read_run(folder: Path) -> Run:
         classes = data["classes"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / DATA}: missing or damaged; train the run again") from error
-    arch = ArchSpec.load(folder / ARCH)
+    arch: Network = (
+        SourceArch.load(folder / SOURCE, len(classes)) if has_source else ArchSpec.load(folder / ARCH)
+    )
     if arch.num_classes != len(classes):
         raise ModelError(f"{folder / ARCH}: {arch.num_classes} classes, but {DATA} names {len(classes)}")
     return Run(folder, Recipe.load(folder / RECIPE), arch, data)
@@ -166,7 +178,7 @@ def _weights_digest(path: Path) -> str:
 def open_run(
     folder: Path,
     recipe: Recipe,
-    arch: ArchSpec,
+    arch: Network,
     data: dict[str, Any],
     *,
     resume: bool = False,
@@ -200,7 +212,7 @@ def open_run(
             )
     if run.arch != arch:
         raise ModelError(
-            f"{folder / ARCH}: is another network than the one given; start again with --overwrite"
+            f"{folder / arch_file(run.arch)}: is another network than the one given; start again with --overwrite"
         )
     if run.data.get("digest") != data["digest"]:
         raise DataError(
@@ -221,7 +233,7 @@ def _remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".part-*"):
         path.unlink()
     names = {path.name for path in folder.glob("*")}
-    if names in ({DATA}, {DATA, ARCH}):
+    if names in ({DATA}, {DATA, ARCH}, {DATA, SOURCE}):
         for name in names:
             (folder / name).unlink()
 

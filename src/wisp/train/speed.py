@@ -8,12 +8,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from wisp.models import ArchSpec, build
+from wisp.models import Network, build
 from wisp.train.photos import Photos, training_batch
 from wisp.train.recipe import Recipe
 
 
-def seconds_per_step(arch: ArchSpec, recipe: Recipe, *, steps: int = 6) -> float:
+def seconds_per_step(arch: Network, recipe: Recipe, *, steps: int = 6) -> float:
     """Wall time of one training step on the CPU, batch and augmentation included, on random pixels.
 
     The median of `steps` steps after two that warm up. Run it in as many processes at once as will train: caches and
