@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,6 @@ def test_a_file_by_itself_may_import_its_neighbours_a_source_of_a_run_may_not(tm
     (tmp_path / "neighbour_of_net.py").write_text("from torch import nn\n", encoding="utf-8")
     path = write(tmp_path, "from neighbour_of_net import nn\n\ndef build():\n    return nn.Identity()\n")
     assert isinstance(load_source(path), nn.Identity)
-    import sys
 
     del sys.modules["neighbour_of_net"]
     with pytest.raises(ModelError, match=r"ModuleNotFoundError: No module named 'neighbour_of_net'"):
