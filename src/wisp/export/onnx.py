@@ -22,9 +22,9 @@ from wisp import __version__
 from wisp.artifact import INPUT_NAME, OUTPUT_NAME, ArtifactInfo
 from wisp.data.augment import MEAN, STD
 from wisp.errors import DataError, ExportError, ModelError
-from wisp.export.fold import fold_batchnorm
 from wisp.files import replacing
 from wisp.macs import count_macs
+from wisp.models.folding import fold_batchnorm
 from wisp.records import ResizeRule
 
 # What onnxruntime 1.20, the oldest that the runtime accepts, is sure to read.

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from wisp.export import fold_batchnorm
 from wisp.macs import count_macs
+from wisp.models.folding import fold_batchnorm
 
 SIZE = 16
 

@@ -33,16 +33,32 @@ def fold_batchnorm(model: nn.Module, image_size: int) -> nn.Module:
         stays as it was: a layer that was folded has a bias, the BatchNorm's place holds an `nn.Identity`.
     """
     folded = deepcopy(model).eval().cpu().float()
-    replaced: dict[nn.Module, nn.Module] = {}
-    with torch.no_grad():
-        for layer, norm in _pairs(folded, torch.zeros(2, 3, image_size, image_size)):
-            _fold(layer, norm)
-            replaced[norm] = nn.Identity()
-    for parent in list(folded.modules()):
-        for name, child in list(parent._modules.items()):  # named_children() leaves out second names
-            if child in replaced:
-                setattr(parent, name, replaced[child])
+    fold_in_place(folded, image_size)
     return folded
+
+
+def fold_in_place(model: nn.Module, image_size: int) -> tuple[tuple[str, str], ...]:
+    """Do what `fold_batchnorm` says to `model` itself, which is in evaluation mode and float32 on the CPU.
+
+    Returns:
+        The names of each layer that was folded into, and of the BatchNorm whose place an `nn.Identity` took.
+    """
+    with torch.no_grad():
+        pairs = _pairs(model, torch.zeros(2, 3, image_size, image_size))
+        for layer, norm in pairs:
+            _fold(layer, norm)
+    names = {module: name for name, module in model.named_modules()}
+    for _, norm in pairs:
+        replace_module(model, norm, nn.Identity())
+    return tuple((names[layer], names[norm]) for layer, norm in pairs)
+
+
+def replace_module(model: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put `new` where `old` stands in `model`, under each of its names."""
+    for parent in list(model.modules()):
+        for name, child in list(parent._modules.items()):  # named_children() leaves out second names
+            if child is old:
+                setattr(parent, name, new)
 
 
 class _Recorder(TorchFunctionMode):
