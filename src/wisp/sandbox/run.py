@@ -193,6 +193,8 @@ def read_result(scratch: Path, name: str, *, limit_bytes: int) -> bytes:
     Raises:
         SandboxError: it is missing, larger, or something other than a plain file.
     """
+    if ".." in name.split("/"):
+        raise SandboxError(f"{name}: leads out of the scratch folder")
     descriptors: list[int] = []
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
@@ -264,7 +266,7 @@ def _tasks_counted_along(how: Confinement) -> int:
         return 0
     release = tuple(int(part) for part in os.uname().release.split("-")[0].split(".")[:2] if part.isdecimal())
     if how.mode == "bubblewrap" and release >= (5, 14):  # since then each user namespace counts for itself
-        return bubblewrap.GENERATIONS
+        return 1  # the first process in it
     count = 0
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -327,39 +329,38 @@ def _collect(
 ) -> tuple[_Stream, _Stream]:
     """Read both streams until the supervisor has ended. Ctrl-C asks it to stop, twice to stop at once."""
     streams = (_Stream(limit), _Stream(limit))
-    selector = selectors.DefaultSelector()
-    for pipe, stream in zip((supervisor.stdout, supervisor.stderr), streams, strict=True):
-        assert pipe is not None  # noqa: S101  (asked for as PIPE)
-        selector.register(pipe, selectors.EVENT_READ, stream)
     interrupted = False
-    while True:
-        try:
-            while selector.get_map():
-                for key, _ in selector.select(_TICK_SECONDS):
-                    chunk = os.read(key.fd, 65536)
-                    if chunk:
-                        key.data.add(chunk)
-                    else:
-                        selector.unregister(key.fileobj)
-                if tick is not None and not interrupted:
-                    tick()
-            supervisor.wait()
-            break
-        except BaseException as error:
-            # Whatever happens here (Ctrl-C, a failing `tick`), nothing that was started stays behind.
-            politely = isinstance(error, KeyboardInterrupt) and not interrupted
-            supervisor.send_signal(signal.SIGTERM if politely else signal.SIGINT)
-            if not isinstance(error, KeyboardInterrupt):
+    with supervisor, selectors.DefaultSelector() as selector:  # the former closes the pipes
+        for pipe, stream in zip((supervisor.stdout, supervisor.stderr), streams, strict=True):
+            assert pipe is not None  # noqa: S101  (asked for as PIPE)
+            selector.register(pipe, selectors.EVENT_READ, stream)
+        while True:
+            try:
+                while selector.get_map():
+                    _read_ready(selector)
+                    if tick is not None and not interrupted:
+                        tick()
                 supervisor.wait()
-                raise
-            interrupted = True
-    for pipe in (supervisor.stdout, supervisor.stderr):
-        assert pipe is not None  # noqa: S101
-        pipe.close()
-    selector.close()
+                break
+            except BaseException as error:
+                # Whatever happens here (Ctrl-C, a failing `tick`), nothing that was started stays behind.
+                politely = isinstance(error, KeyboardInterrupt) and not interrupted
+                supervisor.send_signal(signal.SIGTERM if politely else signal.SIGINT)
+                if not isinstance(error, KeyboardInterrupt):
+                    raise
+                interrupted = True
     if interrupted:
         raise KeyboardInterrupt
     return streams
+
+
+def _read_ready(selector: selectors.BaseSelector) -> None:
+    for key, _ in selector.select(_TICK_SECONDS):
+        chunk = os.read(key.fd, 65536)
+        if chunk:
+            key.data.add(chunk)
+        else:
+            selector.unregister(key.fileobj)
 
 
 def _outcome(text: bytes, streams: tuple[_Stream, _Stream], how: Confinement) -> Outcome:
