@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,7 +20,7 @@ from wisp.data.folders import load_dataset
 from wisp.errors import DataError, InputError, RecipeError
 from wisp.evaluation import evaluate
 from wisp.pipeline import Outcome, Settings, optimize
-from wisp.records import TEST, VAL
+from wisp.records import TEST, VAL, Measurement
 from wisp.runtime import Classifier
 from wisp.score import Baseline
 from wisp.search.ladder import ladder
@@ -119,7 +120,7 @@ def test_the_output_folder_is_the_chosen_run(job: tuple[Outcome, list[str]]) -> 
     outcome, _ = job
     out = outcome.settings.out
     assert {path.name for path in out.iterdir()} == {
-        *(name for name in RUN_FILES if name != "checkpoint.pt"),
+        *(name for name in RUN_FILES if name not in {"checkpoint.pt", "model.py"}),
         "optimize.json",
         "candidates",
     }
@@ -281,6 +282,17 @@ def test_overwrite_replaces_an_earlier_job(
     assert outcome.chosen.candidate.name == "wisp-500k-16px"  # the cheapest reaches F1 0
 
 
+def test_an_earlier_job_is_not_given_up_for_photos_that_cannot_be_used(data: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    shutil.copytree(data, photos)
+    next((photos / "train").rglob("*.*g")).write_bytes(b"no photo")
+    out.mkdir()
+    (out / "optimize.json").write_text("{}")
+    with pytest.raises(DataError, match="1 unreadable photos"):
+        optimize(settings_for(photos, out), overwrite=True, progress=False)
+    assert (out / "optimize.json").read_text() == "{}"
+
+
 # What a user must know
 
 
@@ -342,6 +354,12 @@ def test_a_training_past_the_deadline_says_where_it_stopped(data: Path, tmp_path
     assert task.is_done
     assert read_run(task.folder).recipe.stop_after_epochs == 1
     assert trials.run_trial(task) == measurement
+    (task.folder / "measurement.json").write_text(
+        '{"f1_macro": '
+    )  # damaged: measured again, not trained again
+    assert trials.run_trial(task) == measurement
+    written = json.loads((task.folder / "measurement.json").read_text())
+    assert Measurement.from_json(written) == measurement
 
 
 # Data of other kinds

@@ -38,6 +38,7 @@ from wisp.train.run import (
     RECIPE,
     REPORT,
     RUN_FILES,
+    check_folder,
     describe_data,
     prepare_folder,
     read_run,
@@ -118,10 +119,13 @@ def optimize(
     dataset = load_dataset(settings.data, progress=progress)
     every = ladder(len(dataset.classes), max_macs=settings.max_macs)
     resuming = resume and (settings.out / STATE).is_file()
+    contents = (*RUN_FILES, STATE, CANDIDATES)
     if not resuming:
-        prepare_folder(settings.out, contents=(*RUN_FILES, STATE, CANDIDATES), overwrite=overwrite)
+        check_folder(settings.out, contents=contents, overwrite=overwrite)
     inspection, _ = inspect_folder(settings.data, progress=progress)
     _check_photos(inspection, dataset, settings)
+    if not resuming:  # only now: an earlier job is not given up for photos that cannot be used
+        prepare_folder(settings.out, contents=contents, overwrite=overwrite)
     budget = _begin(settings, started, resuming=resuming)
     described = describe_data(dataset, progress=progress)
     candidates = _decode(every, dataset, settings, budget, progress=progress)

@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from wisp.budget import Budget
+from wisp.errors import ModelError
 from wisp.search.candidate import Candidate, Trial
 from wisp.search.executors import Executor
 from wisp.search.planning import Plan, plan_round
@@ -170,7 +171,10 @@ class Rounds:
 def _seconds_per_epoch(trial: Trial) -> float:
     """As it was trained: validation included, and with the other trainings beside it."""
     assert trial.folder is not None  # noqa: S101  (all trials here have one)
-    last = read_run(trial.folder).metrics()[-1]
+    rows = read_run(trial.folder).metrics()
+    if not rows:
+        raise ModelError(f"{trial.folder / METRICS}: empty or damaged; remove the folder and resume again")
+    last = rows[-1]
     return float(last["seconds"]) / int(last["epoch"])
 
 

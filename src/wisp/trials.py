@@ -6,7 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,8 @@ def run_trial(task: TrialTask) -> Measurement:
     """Train the candidate (or go on with it) and measure the exported file; what is done already is not done again."""
     measured = task.folder / MEASUREMENT
     if task.is_done:
-        return Measurement.from_json(json.loads(measured.read_text(encoding="utf-8")))
+        with suppress(ValueError, TypeError):  # damaged: measured again, from the weights beside it
+            return Measurement.from_json(json.loads(measured.read_text(encoding="utf-8")))
     # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
     tqdm.set_lock(threading.RLock())
     dataset = load_dataset(task.data, progress=False)

@@ -71,14 +71,14 @@ def test_every_option_arrives(job: Pipeline, tmp_path: Path) -> None:
     arguments = [
         *("optimize", "photos", "--out", "out", "--budget", "1.5h", "--seed", "7", "--target-f1", "0.8"),
         *("--max-macs", "900000", "--workers", "3", "--recipe", str(tmp_path / "recipe.toml")),
-        *("--skip-unreadable", "--resume", "--overwrite", "--preset", "team-code-2021"),
+        *("--skip-unreadable", "--resume", "--preset", "team-code-2021"),
     ]
     assert run(arguments) == 0
     given = job.given
     assert (given.budget_seconds, given.seed, given.target_f1, given.max_macs) == (5400.0, 7, 0.8, 900_000)
     assert (given.workers, given.recipe.learning_rate, given.skip_unreadable) == (3, 0.001, True)
     assert given.baseline == PRESETS["team-code-2021"]
-    assert job.options["resume"] is job.options["overwrite"] is True
+    assert job.options["resume"] is True
 
 
 def test_a_baseline_of_ones_own(job: Pipeline) -> None:
@@ -179,3 +179,8 @@ def test_ctrl_c_says_how_to_go_on(job: Pipeline, tmp_path: Path, capsys: pytest.
     printed = capsys.readouterr().err.splitlines()
     assert printed[0] == f"{tmp_path}: stopped; go on with the same command and --resume"
     assert printed[1].strip() in ("", "wisp: interrupted")
+
+
+def test_resume_and_overwrite_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["optimize", "photos", "--out", "job", "--resume", "--overwrite"]) == 2
+    assert "--resume and --overwrite" in capsys.readouterr().err

@@ -110,7 +110,7 @@ def test_epochs_left_open_are_written_down(
     ("options", "message"),
     [
         (["--set", "learning_rate"], "--set learning_rate: write FIELD=VALUE, for instance --set"),
-        (["--set", "learning_rat=1"], "recipe: unknown field 'learning_rat'; the fields are: "),
+        (["--set", "learning_rat=1"], "recipe: unknown field 'learning_rat'; did you mean 'learning_rate'?"),
         (["--set", "self=1"], "recipe: unknown field 'self'"),
         (["--set", "mixing=blend"], "recipe: field 'mixing' = 'blend': "),
         (["--set", "learning_rate="], "recipe: field 'learning_rate' = '': "),

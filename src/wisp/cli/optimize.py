@@ -12,6 +12,7 @@ import click
 from wisp.cli.baseline import baseline_options
 from wisp.cli.duration import Duration
 from wisp.cores import usable_cores
+from wisp.errors import RecipeError
 
 if TYPE_CHECKING:
     from wisp.pipeline import Outcome
@@ -73,6 +74,8 @@ def optimize(
     DATA has train/, val/ and test/ with one folder a class, or one folder a class. OUT gets model.onnx, report.html
     and everything needed to train the chosen network again.
     """
+    if resume and overwrite:
+        raise RecipeError("--resume and --overwrite: one goes on with the job, the other replaces it; give one")
     started = time.monotonic()  # the imports below take seconds, and the budget is for everything
     from wisp.pipeline import STATE, Settings
     from wisp.pipeline import optimize as run_pipeline

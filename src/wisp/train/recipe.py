@@ -6,6 +6,7 @@ import dataclasses
 import math
 import tomllib
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -118,9 +119,11 @@ class Recipe:
         known = {field.name for field in dataclasses.fields(cls)}
         for name in values:
             if name not in known:
-                raise RecipeError(
-                    f"{where}: unknown field '{name}'; the fields are: {', '.join(sorted(known))}"
+                close = get_close_matches(str(name), known, n=1)
+                hint = (
+                    f"did you mean '{close[0]}'?" if close else f"the fields are: {', '.join(sorted(known))}"
                 )
+                raise RecipeError(f"{where}: unknown field '{name}'; {hint}")
         try:
             return _ADAPTER.validate_python(dict(values), strict=False)
         except ValidationError as error:

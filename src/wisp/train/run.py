@@ -238,10 +238,8 @@ def _remove_leftovers(folder: Path) -> None:
             (folder / name).unlink()
 
 
-def prepare_folder(folder: Path, *, contents: tuple[str, ...], overwrite: bool) -> None:
-    """Make `folder`, empty of an earlier run's files.
-
-    Only the names in `contents` are ever removed: a folder of somebody's photos given by mistake stays whole.
+def check_folder(folder: Path, *, contents: tuple[str, ...], overwrite: bool) -> tuple[Path, ...]:
+    """What `prepare_folder` would remove; nothing is changed.
 
     Raises:
         InputError: something is there and `overwrite` is off, or something is there that no run writes.
@@ -257,8 +255,18 @@ def prepare_folder(folder: Path, *, contents: tuple[str, ...], overwrite: bool) 
     foreign = [name for name in present if name not in contents and not name.startswith(".part-")]
     if foreign:
         raise InputError(f"{folder}: holds '{foreign[0]}', which no run of wisp wrote; choose another --out")
-    for name in present:
-        path = folder / name
+    return tuple(folder / name for name in present)
+
+
+def prepare_folder(folder: Path, *, contents: tuple[str, ...], overwrite: bool) -> None:
+    """Make `folder`, empty of an earlier run's files.
+
+    Only the names in `contents` are ever removed: a folder of somebody's photos given by mistake stays whole.
+
+    Raises:
+        InputError: as `check_folder`, or the folder cannot be made.
+    """
+    for path in check_folder(folder, contents=contents, overwrite=overwrite):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
