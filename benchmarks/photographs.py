@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wisp.runtime.submission import find_photos
+from wisp.runtime.answers import find_photos
 
 WIDTH, HEIGHT, QUALITY = 512, 384, 90
 

@@ -16,7 +16,8 @@ from wisp.errors import InputError
 MAX_DEPTH = 32
 MAX_CONTAINERS = 100_000
 _LONGEST_NUMBER = 32  # characters; no count, size or share needs more
-_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# A text that is never closed goes on to the end: else each quote in it would start another search, N of N characters.
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 

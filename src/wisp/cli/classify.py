@@ -32,7 +32,7 @@ def classify(photos: tuple[Path, ...], model: Path | None, top: int, as_json: bo
     """
     from wisp.errors import DataError
     from wisp.runtime import Classifier
-    from wisp.runtime.submission import find_photos
+    from wisp.runtime.answers import find_photos
 
     if model is None:
         raise click.UsageError(

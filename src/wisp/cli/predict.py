@@ -13,19 +13,21 @@ import click
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="The submission file to write (JSON)."
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The submission file to write (JSON or .csv).",
 )
 @click.option("--skip-unreadable", is_flag=True, help="Leave photos out that cannot be read, and list them.")
 def predict(model: Path, folder: Path, out: Path, skip_unreadable: bool) -> None:
     """Classify a folder and write the competition's submission file.
 
     MODEL is a model.onnx, or the run folder it lies in; every photo in FOLDER and its subfolders is classified. The
-    file holds {"macs": ..., "submission": {"file name": "Class"}}.
+    file holds {"macs": ..., "submission": {"file name": "Class"}}; with --out FILE.csv, a line a photo.
     """
     from wisp.errors import DataError
-    from wisp.files import write_json
     from wisp.runtime import Classifier
-    from wisp.runtime.submission import find_photos, predict_photos
+    from wisp.runtime.answers import find_photos, predict_photos, write_answers
 
     if out.is_dir():
         raise DataError(f"{out}: is a folder; --out names the submission file to write")
@@ -46,8 +48,5 @@ def predict(model: Path, folder: Path, out: Path, skip_unreadable: bool) -> None
         )
     for path, reason in submission.skipped:
         click.echo(f"wisp: {path}: {reason}; left out", err=True)
-    try:
-        write_json(out, submission.to_json())
-    except OSError as error:
-        raise DataError(f"{out}: cannot write this file ({error.strerror})") from error
+    write_answers(out, submission)
     click.echo(f"{out}: {len(submission.answers)} photos, {submission.macs:,} MACs each")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections import ChainMap
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
+from wisp.child_process import run_bounded
 from wisp.errors import ModelError
 from wisp.macs import onnx_shapes
 from wisp.macs.ledger import Ledger, Place
@@ -29,10 +30,12 @@ from wisp.macs.onnx_formulas import (
     Shape,
     UnknownShapeError,
 )
+from wisp.macs.onnx_modules import module_macs
 from wisp.macs.report import ProgramReport
 
 LARGEST_FILE_BYTES = 1 << 30
 LARGEST_NUMBER_OF_NODES = 500_000
+LARGEST_GRAPH_BYTES = 64 << 20  # with shapes, without weights: 128 bytes for each of the operators
 DEEPEST = 6
 MEMORY_BYTES = 4 << 30  # of the process that reads the file
 TIME_S = 120
@@ -70,7 +73,8 @@ def count_onnx(path: Path, image_size: int | None = None) -> ProgramReport:
         raise ModelError(
             f"{path}: a node of the graph makes no sense ({error}); export the model again"
         ) from error
-    return walk.ledger.report(method="onnx", params=int(parameters), kinds=walk.kinds, shapes=walk.outputs)
+    report = walk.ledger.report(method="onnx", params=int(parameters), kinds=walk.kinds, shapes=walk.outputs)
+    return replace(report, official=walk.official)
 
 
 def _read(path: Path, image_size: int) -> ModelProto:
@@ -90,18 +94,16 @@ def _read(path: Path, image_size: int) -> ModelProto:
         str(image_size),
         str(MEMORY_BYTES),
     ]
+    done = run_bounded(command, seconds=TIME_S, output_bytes=LARGEST_GRAPH_BYTES)
+    if done.end == "time":
+        raise ModelError(f"{path}: reading it took over {TIME_S} seconds; is it really a model?")
+    if done.end == "output":
+        raise ModelError(f"{path}: its graph without the weights has over {LARGEST_GRAPH_BYTES:,} bytes")
+    if done.status:
+        reason = f"it stopped the reader, {done.reason}" if done.status < 0 else done.reason
+        raise ModelError(f"{path}: not a valid ONNX model ({reason})")
     try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=TIME_S)  # noqa: S603  (our own script)
-    except subprocess.TimeoutExpired as error:
-        raise ModelError(f"{path}: reading it took over {TIME_S} seconds; is it really a model?") from error
-    if done.returncode:
-        text = done.stderr.decode(errors="replace").strip().splitlines()
-        reason = (
-            text[-1] if text and done.returncode > 0 else f"it stopped the reader, signal {-done.returncode}"
-        )
-        raise ModelError(f"{path}: not a valid ONNX model ({reason[:300]})")
-    try:
-        return ModelProto.FromString(done.stdout)
+        return ModelProto.FromString(done.output)
     except Exception as error:  # protobuf's DecodeError, which has no typed home
         raise ModelError(f"{path}: not a valid ONNX model ({error})") from error
 
@@ -146,6 +148,7 @@ class _Walk:
         self.ledger = Ledger()
         self.kinds: dict[str, str] = {}
         self.outputs: dict[str, Shape] = {}
+        self.official: tuple[int, int] | None = (0, 0)  # None: not to be told from this graph
         self._nodes = 0
 
     def graph(self, graph: GraphProto, outer: _Scope, *, times: int, depth: int) -> None:
@@ -172,6 +175,7 @@ class _Walk:
         if node.output and node.output[0] in scope.shapes:
             self.outputs[layer] = scope.shapes[node.output[0]][1:]
         if domain == "" and name in {"If", "Loop", "Scan"}:
+            self.official = None
             self._control(node, call, scope, place, times, depth)
         elif domain is None or not any(name in table for table in _KNOWN):
             self.ledger.miss(shown, place, _NO_RULE)
@@ -181,8 +185,12 @@ class _Walk:
         else:
             try:
                 self._operator(name, shown, call, place, times)
+                if self.official is not None:
+                    (least, most), here = self.official, module_macs(name, call, scope.constants)
+                    self.official = least + here[0], most + here[1]
             except UnknownShapeError as error:
                 self.ledger.miss(shown, place, str(error))
+                self.official = None
 
     def _operator(self, name: str, shown: str, call: Call, place: Place, times: int) -> None:
         ledger, out = self.ledger, call.outputs[0]

@@ -80,12 +80,15 @@ class ProgramReport(MacsReport):
         operators: where all of it happens; rows that count nothing are left out.
         unknown: what could not be counted. `total` is a lower bound unless this is empty.
         method: how the program was seen: `export`, `dispatch` or `onnx`.
+        official: of a graph, the least and the most that the competition's counter would say of the modules that its
+            nodes were; None where that cannot be told.
     """
 
     elementwise: int = 0
     operators: tuple[OperatorMacs, ...] = ()
     unknown: tuple[UnknownOperator, ...] = ()
     method: str = "export"
+    official: tuple[int, int] | None = None
 
     @property
     def complete(self) -> bool:

@@ -24,9 +24,9 @@ MEMBERS: Mapping[str, int] = MappingProxyType(
         PREDICTIONS: 32 * _MIB,
         MODEL: 256 * _MIB,
         WEIGHTS: 256 * _MIB,
-        ARCH: _MIB,
+        ARCH: _MIB // 16,
         SOURCE: _MIB,
-        RECIPE: _MIB,
+        RECIPE: _MIB // 16,
         DATA: 64 * _MIB,
     }
 )

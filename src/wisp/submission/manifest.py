@@ -68,7 +68,7 @@ class Facts(_Part):
     """
 
     classes: Annotated[tuple[ClassName, ...], Field(strict=False, min_length=2, max_length=100_000)]
-    image_size: Annotated[int, Field(ge=1, le=16_384)]
+    image_size: Annotated[int, Field(ge=1, le=1024)]
     params: Count
     macs: Macs
     seed: Annotated[int, Field(ge=0, lt=2**63)]

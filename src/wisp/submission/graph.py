@@ -1,0 +1,135 @@
+"""model.onnx of a submission: is it a plain graph, what does it cost, what does it answer.
+
+All of it is found out in processes of their own (`graph_process`, `wisp.macs.count_onnx`), bounded in memory and time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from wisp import strict_json
+from wisp.artifact import ArtifactInfo
+from wisp.child_process import run_bounded
+from wisp.errors import ModelError, SubmissionError
+from wisp.macs import count_onnx
+from wisp.records import Violation
+from wisp.submission.contents import MODEL
+from wisp.submission.layout import PACK_AGAIN, printable
+from wisp.submission.manifest import Manifest
+
+MEMORY_BYTES = 4 << 30  # of the process: its address space
+SECONDS, SECONDS_AN_IMAGE = 60, 0.05
+_LARGEST_DESCRIPTION = 8 << 20
+# The program, with the module path of this process: the child finds the same wisp, and nothing in the current folder.
+_PROGRAM = (
+    "import sys; sys.path[:] = {path!r}; from wisp.submission.graph_process import main; main(sys.argv[1:])"
+)
+
+
+def describe_model(path: Path) -> ArtifactInfo:
+    """What the model says about itself, once it is known to be a plain graph. It is read, not run.
+
+    Raises:
+        SubmissionError: no ONNX model, more than a plain graph, or not made by wisp; the message has no file name.
+    """
+    metadata, _ = _ask(path, [], SECONDS, 0)
+    try:
+        return ArtifactInfo.from_metadata(metadata, where="it")
+    except ModelError as error:
+        raise SubmissionError(str(error).removeprefix("it: ")) from error
+
+
+def classify_images(path: Path, images: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.float32]:
+    """The probabilities that a stranger's model gives.
+
+    Args:
+        path: the model, which `describe_model` has accepted.
+        images: uint8, N x size x size x 3, RGB.
+        classes: outputs of the model.
+
+    Returns:
+        float32, N x classes.
+
+    Raises:
+        SubmissionError: it cannot be run, or not within its bounds; the message has no file name.
+    """
+    count, size = len(images), images.shape[1]
+    seconds = round(SECONDS + SECONDS_AN_IMAGE * count)
+    with tempfile.TemporaryDirectory() as folder:
+        pixels = Path(folder) / "pixels.u8"
+        if isinstance(images, np.memmap) and images.filename is not None and images.offset == 0:
+            pixels = Path(os.fspath(images.filename))
+        else:
+            images.tofile(pixels)
+        _, answers = _ask(path, [str(pixels), str(count), str(size)], seconds, 4 * count * classes)
+    if len(answers) != 4 * count * classes:
+        raise SubmissionError(f"does not give {classes} probabilities for each photo")
+    return np.frombuffer(answers, np.float32).reshape(count, classes)
+
+
+def check_graph(path: Path, manifest: Manifest) -> Iterator[Violation]:
+    """The model is a plain graph, says what the manifest says, and costs what it says; recounted from the graph."""
+    try:
+        info = describe_model(path)
+    except SubmissionError as error:
+        yield _violation("graph", str(error))
+        return
+    if info.labels != manifest.classes:
+        yield _violation("classes", "its classes, or their order, are not those of the manifest")
+    for rule, what, here, said in (
+        ("image-size", "input size", info.resize.size, manifest.image_size),
+        ("macs", "deployed MACs", info.macs, manifest.macs.deployed),
+        ("macs", "official MACs", info.macs_as_trained, manifest.macs.official),
+    ):
+        if here != said:
+            yield _violation(rule, f"names {here:,} as its {what}, the manifest {said:,}")
+    try:
+        report = count_onnx(path)
+    except ModelError as error:
+        yield _violation("graph", str(error).removeprefix(f"{path}: "))
+        return
+    counted = (report.total, report.complete)
+    claimed = (manifest.macs.onnx, manifest.macs.onnx_complete)
+    if counted != claimed:
+        message = f"the manifest claims {_count(*claimed)} MACs for its graph; counted are {_count(*counted)}"
+        yield _violation("macs", message)
+    if report.official is not None and not report.official[0] <= info.macs <= report.official[1]:
+        least, most = report.official
+        message = f"names {info.macs:,} deployed MACs; by its graph they are {least:,} to {most:,}"
+        yield Violation(
+            "macs", "warning", MODEL, None, message, "let a person look at what the counter passes over"
+        )
+
+
+def _ask(path: Path, images: list[str], seconds: int, answer_bytes: int) -> tuple[dict[str, str], bytes]:
+    """Run the process: the model's metadata, and what follows it."""
+    program = _PROGRAM.format(path=[entry for entry in sys.path if entry])
+    command = [sys.executable, "-I", "-c", program, str(path), str(MEMORY_BYTES), str(seconds), *images]
+    limit = _LARGEST_DESCRIPTION + answer_bytes
+    done = run_bounded(command, seconds=seconds, output_bytes=limit, environment={"OMP_NUM_THREADS": "1"})
+    if done.end != "exit" or done.status:
+        memory = f"; at most {MEMORY_BYTES >> 30} GiB of memory and {seconds} seconds are given"
+        raise SubmissionError(f"cannot be read or run within its bounds ({printable(done.reason)}{memory})")
+    head, _, answers = done.output.partition(b"\n")
+    try:
+        said = strict_json.loads(head)
+    except strict_json.StrictJsonError as error:
+        raise SubmissionError(f"cannot be described ({error})") from error
+    if said["problems"]:
+        raise SubmissionError(printable(said["problems"][0]))
+    return said["metadata"], answers
+
+
+def _count(macs: int, complete: bool) -> str:
+    return f"{macs:,}{'' if complete else ' (incomplete)'}"
+
+
+def _violation(rule: str, message: str) -> Violation:
+    return Violation(rule, "violation", MODEL, None, message, PACK_AGAIN)

@@ -1,0 +1,212 @@
+"""A submission against the photos themselves: the test files, the answers, the claimed F1."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from wisp.data.cache import build_cache
+from wisp.errors import DataError, SubmissionError
+from wisp.files import file_sha256
+from wisp.metrics import confusion_matrix, macro_f1
+from wisp.records import TEST, TRAIN, UNLABELLED, VAL, Dataset, ResizeRule, Sample, Violation
+from wisp.runtime.answers import Answers
+from wisp.submission.claims import Fingerprint, answer_names, compare_names
+from wisp.submission.contents import DATA, MODEL, PREDICTIONS
+from wisp.submission.graph import classify_images
+from wisp.submission.layout import PACK_AGAIN, printable
+from wisp.submission.manifest import Manifest
+
+# Probabilities that are so close are told apart by the processor's rounding, not by the model.
+NEAR = 1e-3
+_F1_NEAR, _F1_ROUNDING = 0.01, 1e-9
+
+
+def test_samples(dataset: Dataset) -> tuple[Sample, ...]:
+    """The photos that a submission answers: those of test, then those without a label."""
+    return (*dataset.split(TEST), *dataset.split(UNLABELLED))
+
+
+def class_order(dataset: Dataset, classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    """For each class of the data set its index among the model's `classes`; names are compared in Unicode NFC.
+
+    Raises:
+        DataError: the model does not know a class of the data set.
+    """
+    known = {unicodedata.normalize("NFC", name): index for index, name in enumerate(classes)}
+    names = [unicodedata.normalize("NFC", name) for name in dataset.classes]
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise DataError(f"{dataset.root}: the model does not know the class '{missing[0]}'")
+    return np.array([known[name] for name in names], dtype=np.int64)
+
+
+def check_test_files(
+    data: Fingerprint, found: Answers, dataset: Dataset, *, progress: bool = True
+) -> Iterator[Violation]:
+    """The test photos are those that are there, byte for byte, and each is answered."""
+    samples = test_samples(dataset)
+    here = answer_names([sample.name for sample in samples])
+    yield from compare_names(set(here), set(found.answers), str(dataset.root))
+    claimed = data.test_photos()
+    bar = tqdm(samples, "test files", leave=False, unit="photo", disable=None if progress else True)
+    changed = [
+        sample.name
+        for sample in bar
+        if sample.name in claimed and _digest(sample.path) != claimed[sample.name]
+    ]
+    if changed:
+        message = (
+            f"{len(changed):,} test photos are not those in {dataset.root} (first: {printable(changed[0])})"
+        )
+        yield _violation("test-files", DATA, message)
+
+
+@dataclass(frozen=True)
+class SplitAnswers:
+    """A model's answers on the readable photos of one split.
+
+    `probabilities` is float32, N x classes; `true` int64, N, in the model's order, -1 without a label.
+    """
+
+    samples: tuple[Sample, ...]
+    probabilities: npt.NDArray[np.float32]
+    true: npt.NDArray[np.int64]
+    unreadable: frozenset[str]
+
+    @property
+    def near(self) -> int:
+        """Photos whose two most probable classes are equally probable but for rounding."""
+        if self.probabilities.shape[1] < 2:
+            return 0
+        best = np.sort(self.probabilities, axis=1)[:, -2:]
+        return int(((best[:, 1] - best[:, 0]) <= NEAR).sum())
+
+    def f1_macro(self) -> float:
+        """Macro F1 of the most probable classes."""
+        classes = self.probabilities.shape[1]
+        return macro_f1(confusion_matrix(self.true, self.probabilities.argmax(axis=1), classes))
+
+
+def answer_samples(
+    model: Path,
+    samples: Sequence[Sample],
+    rule: ResizeRule,
+    order: npt.NDArray[np.int64],
+    classes: int,
+    *,
+    skip_unreadable: bool = True,
+    progress: bool = True,
+) -> SplitAnswers:
+    """What the model in `model` answers on photos; it runs in a process of its own.
+
+    Args:
+        model: the `.onnx` file.
+        samples: the photos.
+        rule: how a photo becomes the model's input.
+        order: for each class of the data set its index in the model (`class_order`).
+        classes: the model's number of classes.
+        skip_unreadable: leave photos out that cannot be read.
+        progress: show a progress bar on a terminal while photos are decoded.
+
+    Raises:
+        SubmissionError: the model cannot be run; the message has no file name.
+        DataError: photos cannot be read.
+    """
+    cached = build_cache(samples, rule, skip_unreadable=skip_unreadable, progress=progress)
+    probabilities = classify_images(model, cached.images, classes)
+    labels = cached.labels
+    true = np.where(labels >= 0, order[np.maximum(labels, 0)], -1)
+    return SplitAnswers(
+        cached.samples, probabilities, true, frozenset(sample.name for sample, _ in cached.skipped)
+    )
+
+
+def check_answers(
+    model: Path,
+    rule: ResizeRule,
+    found: Answers,
+    manifest: Manifest,
+    dataset: Dataset,
+    *,
+    progress: bool = True,
+) -> Iterator[Violation]:
+    """The answers are those that the model gives, and the F1 of each labelled split is the claimed one."""
+    classes = len(manifest.classes)
+    try:
+        order = class_order(dataset, manifest.classes)
+    except DataError as error:
+        yield _violation("classes", MODEL, str(error))
+        return
+    samples = test_samples(dataset)
+    name_of = dict(
+        zip((sample.name for sample in samples), answer_names([s.name for s in samples]), strict=True)
+    )
+    for split in (TEST, UNLABELLED, VAL, TRAIN):
+        members = dataset.split(split)
+        if not members or (split in {VAL, TRAIN} and split not in manifest.f1):
+            continue
+        try:
+            answers = answer_samples(model, members, rule, order, classes, progress=progress)
+        except SubmissionError as error:
+            yield _violation("graph", MODEL, str(error))
+            return
+        if answers.unreadable:
+            message = (
+                f"{len(answers.unreadable):,} photos of {split} cannot be read here and were not checked"
+            )
+            yield Violation("unreadable", "note", str(dataset.root), None, message, "")
+        if split in {TEST, UNLABELLED}:
+            yield from _compare_answers(answers, found, manifest.classes, name_of)
+        if split != UNLABELLED:
+            yield from _compare_f1(split, answers, manifest)
+    for split in set(manifest.f1) - set(dataset.splits):
+        message = f"claims an F1 on {split}, of which there are no photos in {dataset.root}"
+        yield Violation("f1", "note", "manifest.json", None, message, "")
+
+
+def _compare_answers(
+    answers: SplitAnswers, found: Answers, classes: Sequence[str], name_of: dict[str, str]
+) -> Iterator[Violation]:
+    index_of = {name: index for index, name in enumerate(classes)}
+    wrong = []
+    for sample, row in zip(answers.samples, answers.probabilities, strict=True):
+        label = found.answers.get(name_of[sample.name])
+        if label in index_of and not row.max() - row[index_of[label]] <= NEAR:  # true for NaN too
+            wrong.append((name_of[sample.name], label, classes[int(row.argmax())]))
+    if wrong:
+        name, said, given = wrong[0]
+        message = (
+            f"{len(wrong):,} answers are not what {MODEL} gives (first: {printable(name)}: {printable(said)}, the "
+            f"model says {printable(given)})"
+        )
+        yield _violation("predictions", PREDICTIONS, message)
+
+
+def _compare_f1(split: str, answers: SplitAnswers, manifest: Manifest) -> Iterator[Violation]:
+    claimed = {str(name): value for name, value in manifest.f1.items()}.get(split)
+    f1 = answers.f1_macro()
+    if claimed is None:
+        message = f"claims no F1 on {split}, whose labels are known; it is {f1:.4f}"
+        yield Violation("f1", "note", "manifest.json", None, message, "")
+    elif not abs(claimed - f1) <= (_F1_NEAR if answers.near else _F1_ROUNDING):
+        yield _violation(
+            "f1", "manifest.json", f"claims a macro F1 of {claimed:.4f} on {split}; it is {f1:.4f}"
+        )
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot read this file ({error.strerror})") from error
+
+
+def _violation(rule: str, path: str, message: str) -> Violation:
+    return Violation(rule, "violation", path, None, message, PACK_AGAIN)
