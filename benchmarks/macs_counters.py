@@ -32,7 +32,7 @@ from torch import nn
 
 from benchmarks.mac_cases import CASES, SIZE, Case
 from benchmarks.outcome import Bar, arguments, finish
-from wisp.bench.latency import device_name
+from wisp.environment import processor_name
 from wisp.export import export_onnx, fold_batchnorm
 from wisp.files import write_text
 from wisp.macs import count_exact, count_macs, count_onnx, differences
@@ -194,7 +194,7 @@ def _markdown(
         "",
         ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
         "",
-        f"One count of {TIMED} at 64 pixels (median of {RUNS}; {device_name()}, one thread): official "
+        f"One count of {TIMED} at 64 pixels (median of {RUNS}; {processor_name()}, one thread): official "
         f"{seconds['official_s']:.3f} s, exact {seconds['exact_s']:.2f} s; the first exact one of a process, which "
         f"loads torch.export, {seconds['first_exact_s']:.2f} s.",
     ]

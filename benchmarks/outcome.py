@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from wisp import __version__
-from wisp.bench.latency import device_name
 from wisp.cores import usable_cores
+from wisp.environment import processor_name
 from wisp.files import write_json
 
 
@@ -57,7 +57,7 @@ def finish(name: str, numbers: Mapping[str, Any], bars: Sequence[Bar], out: Path
         "benchmark": name,
         "date": datetime.now(UTC).date().isoformat(),
         "machine": {
-            "device": device_name(),
+            "device": processor_name(),
             "cores": _CORES,
             "load_1min": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
             "python": platform.python_version(),

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from wisp.bench import Latency, device_name, latency, measure_latency, photo_to_label_latency
+from wisp.bench import Latency, latency, measure_latency, photo_to_label_latency
+from wisp.environment import processor_name
 from wisp.errors import DataError, ModelError
 from wisp.export import export_onnx
 from wisp.records import ResizeRule
@@ -39,7 +40,7 @@ def test_from_pixels_to_probabilities(model):
     result = measure_latency(model, repeats=50, warmup=5)
     assert isinstance(result, Latency)
     assert 0 < result.p50_ms <= result.p99_ms < 1000
-    assert (result.repeats, result.threads, result.device) == (50, 1, device_name())
+    assert (result.repeats, result.threads, result.device) == (50, 1, processor_name())
 
 
 def test_from_a_photo_to_its_label_takes_longer_than_the_model_alone(model):
@@ -87,30 +88,3 @@ def test_bad_inputs(model, tmp_path):
         measure_latency(tmp_path / "missing.onnx")
     with pytest.raises(DataError):
         photo_to_label_latency(model, b"no photo")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("processor\t: 0\nmodel name\t: Fast CPU 3000\n", "Fast CPU 3000"),
-        ("processor\t: 0\nModel\t\t: Raspberry Pi 5\n", "Raspberry Pi 5"),
-        ("nothing known\n", "from the system"),
-        (None, "from the system"),
-    ],
-)
-def test_the_name_of_the_processor(monkeypatch, text, expected):
-    def read_text(self, encoding):
-        if text is None:
-            raise FileNotFoundError
-        return text
-
-    monkeypatch.setattr(latency.Path, "read_text", read_text)
-    monkeypatch.setattr(latency.platform, "processor", lambda: "from the system")
-    assert device_name() == expected
-
-
-def test_a_system_that_tells_nothing(monkeypatch):
-    monkeypatch.setattr(latency.Path, "read_text", lambda self, encoding: "")
-    monkeypatch.setattr(latency.platform, "processor", lambda: "")
-    monkeypatch.setattr(latency.platform, "machine", lambda: "")
-    assert device_name() == "unknown processor"

@@ -10,7 +10,17 @@ from wisp.data.folders import load_dataset
 from wisp.errors import DataError, InputError, ModelError, RecipeError
 from wisp.models import ArchSpec, named
 from wisp.train.run import ARCH as ARCH_FILE
-from wisp.train.run import DATA, METRICS, RECIPE, WEIGHTS, create_run, describe_data, open_run, read_run
+from wisp.train.run import (
+    DATA,
+    ENVIRONMENT,
+    METRICS,
+    RECIPE,
+    WEIGHTS,
+    create_run,
+    describe_data,
+    open_run,
+    read_run,
+)
 
 
 def test_what_a_run_says_of_itself(photos: Path, tmp_path: Path) -> None:
@@ -73,7 +83,7 @@ def test_overwriting_never_removes_what_no_run_wrote(photos: Path, tmp_path: Pat
     (folder / "notes.txt").unlink()
     (folder / ".part-x.pt").touch()
     create_run(folder, EASY, ARCH, data, overwrite=True)
-    assert {path.name for path in folder.iterdir()} == {RECIPE, ARCH_FILE, DATA}
+    assert {path.name for path in folder.iterdir()} == {RECIPE, ARCH_FILE, DATA, ENVIRONMENT}
 
 
 def test_folders_named_like_run_files_are_replaced(photos: Path, tmp_path: Path) -> None:
@@ -92,7 +102,7 @@ def test_places_where_no_folder_can_be(photos: Path, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == b""
 
 
-@pytest.mark.parametrize("left", [(), (DATA,), (DATA, ARCH_FILE)])
+@pytest.mark.parametrize("left", [(), (DATA,), (DATA, ARCH_FILE), (DATA, ARCH_FILE, ENVIRONMENT)])
 def test_a_start_that_was_killed_half_way(photos: Path, tmp_path: Path, left: tuple[str, ...]) -> None:
     whole = open_in(tmp_path / "whole", photos)
     folder = tmp_path / "run"
@@ -101,7 +111,7 @@ def test_a_start_that_was_killed_half_way(photos: Path, tmp_path: Path, left: tu
     for name in left:
         (folder / name).write_bytes((whole.folder / name).read_bytes())
     assert open_in(folder, photos).recipe == BUSY
-    assert {path.name for path in folder.iterdir()} == {RECIPE, ARCH_FILE, DATA}
+    assert {path.name for path in folder.iterdir()} == {RECIPE, ARCH_FILE, DATA, ENVIRONMENT}
 
 
 def test_resuming_in_a_folder_of_something_else(photos: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from wisp.environment import processor_name
 from wisp.runtime import Classifier
 
 
@@ -57,18 +57,6 @@ def photo_to_label_latency(
     return _measure(lambda: classifier.classify(photo), repeats, warmup, threads)
 
 
-def device_name() -> str:
-    """The processor's name as its maker writes it, or the nearest that the system tells."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model") and value.strip():
-                return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine() or "unknown processor"
-
-
 def _open(model: Classifier | Path | str, threads: int) -> Classifier:
     return Classifier(model.path if isinstance(model, Classifier) else model, threads=threads)
 
@@ -90,4 +78,4 @@ def _measure(work: Callable[[], object], repeats: int, warmup: int, threads: int
         if collecting:
             gc.enable()
     p50, p99 = np.percentile(times_ns, (50, 99)) / 1e6
-    return Latency(float(p50), float(p99), repeats, threads, device_name())
+    return Latency(float(p50), float(p99), repeats, threads, processor_name())

@@ -2,6 +2,7 @@
 
 recipe.toml, arch.json, data.json   what decides the run (photos and other weights by fingerprint)
 model.py                            in place of arch.json, where the network has a source of its own
+environment.json                    versions and hardware that it was begun with
 metrics.jsonl                       one line an epoch
 checkpoint.pt                       where to continue; gone once the training is complete
 model.safetensors                   the trained weights (their moving average); its presence means complete
@@ -21,6 +22,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from wisp.data.fingerprint import content_fingerprint
+from wisp.environment import describe_environment
 from wisp.errors import DataError, InputError, ModelError, RecipeError
 from wisp.files import file_sha256, replacing, write_json
 from wisp.models import ArchSpec, Network, SourceArch, build
@@ -30,9 +32,22 @@ from wisp.train.recipe import Recipe
 
 RECIPE, ARCH, DATA, METRICS = "recipe.toml", "arch.json", "data.json", "metrics.jsonl"
 SOURCE = "model.py"
+ENVIRONMENT = "environment.json"
 CHECKPOINT, WEIGHTS, ARTIFACT = "checkpoint.pt", "model.safetensors", "model.onnx"
 MEASUREMENT, REPORT = "measurement.json", "report.html"
-RUN_FILES = (RECIPE, ARCH, SOURCE, DATA, METRICS, CHECKPOINT, WEIGHTS, ARTIFACT, MEASUREMENT, REPORT)
+RUN_FILES = (
+    RECIPE,
+    ARCH,
+    SOURCE,
+    DATA,
+    ENVIRONMENT,
+    METRICS,
+    CHECKPOINT,
+    WEIGHTS,
+    ARTIFACT,
+    MEASUREMENT,
+    REPORT,
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +130,7 @@ def create_run(
     prepare_folder(folder, contents=RUN_FILES, overwrite=overwrite)
     write_json(folder / DATA, data)
     arch.save(folder / arch_file(arch))
+    write_json(folder / ENVIRONMENT, describe_environment())
     recipe.save(folder / RECIPE)  # last: where it lies, the run has begun
     return Run(folder, recipe, arch, data)
 
@@ -233,7 +249,7 @@ def _remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".part-*"):
         path.unlink()
     names = {path.name for path in folder.glob("*")}
-    if names in ({DATA}, {DATA, ARCH}, {DATA, SOURCE}):
+    if DATA in names and names <= {DATA, ARCH, SOURCE, ENVIRONMENT}:
         for name in names:
             (folder / name).unlink()
 
