@@ -40,6 +40,11 @@ VERBS: Mapping[str, tuple[str, str, str]] = {
         "predict",
         "Classify a folder and write the competition's submission file.",
     ),
+    "submit": (
+        "wisp.cli.submit",
+        "submit",
+        "Pack a run as a submission that proves itself, or check one.",
+    ),
     "data": ("wisp.cli.data", "data", "Look at, fetch, crop or render training photos."),
     "macs": ("wisp.cli.macs", "macs", "Count a network's multiply-accumulates, layer by layer."),
     "score": ("wisp.cli.score", "score", "The competition's score of an F1 and a number of MACs."),

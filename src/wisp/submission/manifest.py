@@ -72,7 +72,7 @@ class Facts(_Part):
     params: Count
     macs: Macs
     seed: Annotated[int, Field(ge=0, lt=2**63)]
-    f1: Mapping[Literal["train", "val", "test"], Share]
+    f1: Mapping[Annotated[str, Field(pattern=r"^(train|val|test)$")], Share]
     environment: Environment
 
     @field_validator("classes")

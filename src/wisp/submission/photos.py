@@ -190,7 +190,7 @@ def _compare_answers(
 
 
 def _compare_f1(split: str, answers: SplitAnswers, manifest: Manifest) -> Iterator[Violation]:
-    claimed = {str(name): value for name, value in manifest.f1.items()}.get(split)
+    claimed = manifest.f1.get(split)
     f1 = answers.f1_macro()
     if claimed is None:
         message = f"claims no F1 on {split}, whose labels are known; it is {f1:.4f}"
