@@ -29,7 +29,7 @@ def main() -> None:
     """Time the two halves of a step, print and judge."""
     options = arguments(__doc__ or "").parse_args()
     torch.set_num_threads(1)
-    recipe, arch = Recipe(), named("wisp-2m", 9)
+    recipe, arch = Recipe().resolved(1768), named("wisp-2m", 9)
     with tempfile.TemporaryDirectory() as folder:
         paths = photographs(options.data, Path(folder), 500)
         samples = [Sample(path, str(index), index % 9) for index, path in enumerate(paths)]

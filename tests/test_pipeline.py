@@ -341,7 +341,7 @@ def test_a_training_past_the_deadline_says_where_it_stopped(data: Path, tmp_path
     dataset = load_dataset(data)
     task = trials.TrialTask(
         candidate=ladder(3, rungs=RUNGS)[0],
-        recipe=Recipe(image_size=16, epochs=50),
+        recipe=Recipe(image_size=16, epochs=50).resolved(36),
         data=data,
         folder=tmp_path / "trial",
         baseline=Baseline(0.8, 10**6),

@@ -38,6 +38,8 @@ BUSY = Recipe(
     epochs=4,
     batch_size=16,
     learning_rate=0.01,
+    rotation_degrees=180.0,
+    vertical_flip=True,
     mixing="both",
     erasing=0.3,
     balanced_sampling=0.5,
@@ -49,7 +51,7 @@ BUSY = Recipe(
 # What learns the three colours fast.
 EASY = Recipe(
     image_size=16, epochs=8, batch_size=16, learning_rate=0.02, ema_decay=0.7, label_smoothing=0.0, seed=1
-)
+).resolved(48)
 
 
 def paint_photos(root: Path, *, train: int = 16, val: int = 5, seed: int = 0) -> Path:

@@ -136,7 +136,7 @@ def optimize(
             candidate=candidate,
             recipe=settings.recipe.replace(
                 image_size=candidate.image_size, epochs=epochs, seed=settings.seed, stop_after_epochs=0
-            ),
+            ).resolved(len(dataset.split(TRAIN))),
             data=settings.data,
             folder=settings.out / CANDIDATES / f"{candidate.name}-{epochs}ep",
             baseline=settings.baseline,

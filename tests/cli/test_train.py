@@ -81,7 +81,7 @@ def test_one_training(photos: Path, arch: str, tmp_path: Path, capsys: pytest.Ca
         learning_rate=0.002,
         vertical_flip=False,
         batch_size=8,
-    )
+    ).resolved(18)
     assert trained.arch == ARCH
 
 

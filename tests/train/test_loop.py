@@ -276,7 +276,7 @@ def test_photos_that_are_too_few(photos: Path, tmp_path: Path) -> None:
 
 
 def test_epochs_must_be_decided(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="epochs = 0 is not decided"):
+    with pytest.raises(RecipeError, match="not everything is decided yet"):
         train_in(tmp_path / "run", photos, EASY.replace(epochs=0))
 
 

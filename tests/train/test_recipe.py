@@ -52,13 +52,17 @@ def test_every_field_says_what_it_is() -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_every_field_stands_in_the_page_with_default_and_unit(name: str) -> None:
     default, unit, meaning = _table()[name]
-    assert default.strip("`") == tomli_w.dumps({"x": FIELDS[name]}).removeprefix("x = ").strip().strip('"')
+    if FIELDS[name] is None:
+        assert default == "none"
+        assert "Left out:" in meaning
+    else:
+        assert default.strip("`") == tomli_w.dumps({"x": FIELDS[name]}).removeprefix("x = ").strip().strip('"')
     assert unit.strip()
     assert len(meaning) > 20
 
 
 def test_toml_round_trip(tmp_path: Path) -> None:
-    recipe = Recipe(image_size=48, geometry="pad", mixing="cutmix", vertical_flip=False, learning_rate=1e-3)
+    recipe = Recipe(image_size=48, geometry="pad", mixing="cutmix", learning_rate=1e-3).resolved(1000)
     recipe.save(tmp_path / "recipe.toml")
     assert Recipe.load(tmp_path / "recipe.toml") == recipe
     assert all(f"{name} = " in (tmp_path / "recipe.toml").read_text() for name in FIELDS)
@@ -141,8 +145,25 @@ def test_replace_checks_like_a_new_recipe() -> None:
 
 @pytest.mark.parametrize(("n_photos", "epochs"), [(64, 16_000), (1768, 593), (10, 16_000), (64 * 20_000, 1)])
 def test_epochs_left_open_make_sixteen_thousand_steps(n_photos: int, epochs: int) -> None:
-    assert Recipe().resolved(n_photos) == Recipe(epochs=epochs)
-    assert Recipe(epochs=9).resolved(n_photos) == Recipe(epochs=9)
+    assert Recipe().resolved(n_photos).epochs == epochs
+    assert Recipe(epochs=9).resolved(n_photos).epochs == 9
+
+
+@pytest.mark.parametrize(("epochs", "rotation", "flip"), [(249, 20.0, False), (250, 180.0, True)])
+def test_photos_seen_often_are_turned_any_way(epochs: int, rotation: float, flip: bool) -> None:
+    open_recipe = Recipe(epochs=epochs)
+    resolved = open_recipe.resolved(100)
+    assert not open_recipe.is_resolved
+    assert resolved.is_resolved
+    assert (resolved.rotation_degrees, resolved.vertical_flip) == (rotation, flip)
+    assert resolved.resolved(5) == resolved
+    given = Recipe(epochs=epochs, rotation_degrees=0.0, vertical_flip=not flip).resolved(100)
+    assert (given.rotation_degrees, given.vertical_flip) == (0.0, not flip)
+
+
+def test_what_is_not_decided_survives_toml(tmp_path: Path) -> None:
+    Recipe().save(tmp_path / "recipe.toml")
+    assert Recipe.load(tmp_path / "recipe.toml") == Recipe()
 
 
 def test_training_photos_are_decoded_larger() -> None:

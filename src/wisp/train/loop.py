@@ -87,8 +87,8 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
     procs = procs or alone()
     if run.is_complete:
         return _result(run)
-    if not recipe.epochs:
-        raise RecipeError("recipe: epochs = 0 is not decided yet; use Recipe.resolved")
+    if not recipe.is_resolved:
+        raise RecipeError("recipe: not everything is decided yet (epochs, rotation); use Recipe.resolved")
     if recipe.batch_size % procs.world:
         raise RecipeError(
             f"recipe: batch_size = {recipe.batch_size} is no multiple of {procs.world} processes; change it"

@@ -19,6 +19,9 @@ from wisp.files import write_text
 from wisp.records import Geometry, ResizeRule
 
 _DEFAULT_STEPS = 16_000  # small nets on 1,768 photos still gained up to here, 590 epochs
+# A photo seen this often is learned by heart, and turning it any way helps (TrashNet, +0.02 F1); a network that has no
+# time for all of them is only held up by it (waste9, 60 epochs: -0.03 F1). docs/records/2026-11-25-waste9-recipe.md
+_EPOCHS_FOR_ANY_WAY_UP = 250
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -67,10 +70,10 @@ class Recipe:
     mixing_alpha: Positive = 0.4
     """Both parameters of the Beta distribution that the blend is drawn from."""
 
-    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] = 180.0
-    """Largest random turn to either side, degrees."""
-    vertical_flip: bool = True
-    """Mirror half of the photos upside down (they are always mirrored left to right)."""
+    rotation_degrees: Annotated[float, Field(ge=0.0, le=180.0)] | None = None
+    """Largest random turn to either side, degrees; None: 180 in a training of 250 epochs or more, else 20."""
+    vertical_flip: bool | None = None
+    """Mirror half of the photos upside down (left to right they always are); None: in 250 epochs or more."""
     min_crop_area: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     """Smallest share of the photo's area that a random crop keeps."""
     color_jitter: Share = 0.3
@@ -99,11 +102,21 @@ class Recipe:
         return ResizeRule(round(self.image_size * self.cache_scale), self.geometry)
 
     def resolved(self, n_photos: int) -> Recipe:
-        """The same recipe with its number of epochs decided for so many training photos."""
-        if self.epochs:
-            return self
+        """The same recipe with everything decided that depends on the number of training photos."""
         steps_per_epoch = max(1, n_photos // self.batch_size)
-        return self.replace(epochs=math.ceil(_DEFAULT_STEPS / steps_per_epoch))
+        epochs = self.epochs or math.ceil(_DEFAULT_STEPS / steps_per_epoch)
+        any_way_up = epochs >= _EPOCHS_FOR_ANY_WAY_UP
+        rotation, flip = self.rotation_degrees, self.vertical_flip
+        return self.replace(
+            epochs=epochs,
+            rotation_degrees=(180.0 if any_way_up else 20.0) if rotation is None else rotation,
+            vertical_flip=any_way_up if flip is None else flip,
+        )
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether everything is decided, as a training needs it."""
+        return bool(self.epochs) and self.rotation_degrees is not None and self.vertical_flip is not None
 
     def replace(self, /, **changes: Any) -> Recipe:
         """A copy with some fields changed, validated like a new recipe."""
@@ -148,8 +161,9 @@ class Recipe:
         return cls.from_mapping(values, where=str(path))
 
     def save(self, path: Path) -> None:
-        """Write the resolved recipe, every field, as TOML."""
-        write_text(path, tomli_w.dumps(dataclasses.asdict(self)))
+        """Write every field as TOML; one that is not decided (None) is left out, as TOML has no such value."""
+        fields = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        write_text(path, tomli_w.dumps(fields))
 
 
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Recipe)
