@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import inspect
 import linecache
+import pprint
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,25 @@ from torch import nn
 
 from wisp.errors import ModelError
 from wisp.files import write_text
+from wisp.models.edits import Edit, edits_to_json
 from wisp.models.spec import ArchSpec
 from wisp.models.spec import build as build_spec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+_EDITED = """{text}
+
+
+# Compressed by wisp: the network above, with the layers changed as listed.
+import wisp.models.edits as _wisp_edits
+
+build = _wisp_edits.edited(
+    build,
+{edits},
+)
+"""
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,11 @@ class SourceArch:
             "num_classes": self.num_classes,
             "sha256": hashlib.sha256(self.text.encode()).hexdigest(),
         }
+
+    def with_edits(self, edits: Sequence[Edit]) -> SourceArch:
+        """The network after further edits: the same source with a last part that applies them."""
+        listed = pprint.pformat(edits_to_json(edits), width=110, sort_dicts=False)
+        return replace(self, text=_EDITED.format(text=self.text.rstrip(), edits=listed))
 
     def save(self, path: Path) -> None:
         """Write the source to `path`, whole or not at all."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from wisp.errors import ModelError
 from wisp.files import write_json
+from wisp.models.edits import Edit, Edits, apply_edits, edits_to_json
 from wisp.models.options import Record
 from wisp.models.zoo.ghostnet import GhostNetOptions
 from wisp.models.zoo.mobilenetv2 import MobileNetV2Options
@@ -35,13 +36,14 @@ Options = Annotated[
 
 
 class ArchSpec(Record):
-    """A network without its weights: the family's options and the number of classes.
+    """A network without its weights: the family's options, the number of classes, and what compression changed.
 
     Two specs are equal, and hash alike, when they describe the same network.
     """
 
     num_classes: Annotated[int, Field(ge=2, le=100_000)]
     options: Options
+    edits: Edits = ()
 
     @property
     def family(self) -> str:
@@ -54,8 +56,13 @@ class ArchSpec(Record):
         Equal to `wisp.macs.count_macs` of the built network.
 
         Raises:
-            ModelError: the image is too small for this network.
+            ModelError: the image is too small for this network, or the network was compressed: that has no closed
+                form, so build it and count it.
         """
+        if self.edits:
+            raise ModelError(
+                "a compressed network has no closed form of its MACs; count them with: wisp macs"
+            )
         return self.options.macs(self.num_classes, image_size)
 
     def with_classes(self, num_classes: int) -> ArchSpec:
@@ -66,9 +73,14 @@ class ArchSpec(Record):
         """
         return self.from_json({**self.to_json(), "num_classes": num_classes})
 
+    def with_edits(self, edits: Sequence[Edit]) -> ArchSpec:
+        """The network after further edits."""
+        return self.model_copy(update={"edits": (*self.edits, *edits)})
+
     def to_json(self) -> dict[str, Any]:
-        """A dictionary that `json.dumps` takes."""
-        return self.model_dump(mode="json")
+        """A dictionary that `json.dumps` takes; `edits` is in it where there are some."""
+        value = self.model_dump(mode="json", exclude={"edits"})
+        return {**value, "edits": edits_to_json(self.edits)} if self.edits else value
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], *, where: str = "architecture") -> ArchSpec:
@@ -106,25 +118,35 @@ def build(spec: ArchSpec) -> nn.Module:
     """The network that `spec` describes, freshly initialised from torch's random state.
 
     It takes normalised float images N x 3 x H x W and gives logits N x num_classes.
+
+    Raises:
+        ModelError: an edit does not fit the network.
     """
-    return spec.options.build(spec.num_classes)
+    model = spec.options.build(spec.num_classes)
+    apply_edits(model, spec.edits)
+    return model
 
 
 def explain(error: ValidationError) -> str:
     """The first complaint in one line, with the path of its field: `options.stages[1].width: ...`."""
     first = error.errors(include_url=False)[0]
     location = list(first["loc"])
-    if first["type"] == "union_tag_invalid":
-        context = first["ctx"]
-        return f"options.family: unknown family {context['tag']!r}; known: {context['expected_tags']}"
-    if first["type"] == "union_tag_not_found":
-        return "options.family: missing; it names the family of networks"
-    if location[:1] == ["options"] and len(location) > 1:
+    tagged = "family" if location[:1] == ["options"] else "edit"
+    if first["type"].startswith("union_tag"):
+        location.append(tagged)
+    elif location[:1] == ["options"] and len(location) > 1:
         del location[1]  # pydantic puts the family's tag into the path
+    elif location[:1] == ["edits"] and len(location) > 2:
+        del location[2]
     path = ""
     for part in location:
         path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
     match first["type"]:
+        case "union_tag_invalid":
+            context = first["ctx"]
+            return f"{path}: unknown {tagged} {context['tag']!r}; known: {context['expected_tags']}"
+        case "union_tag_not_found":
+            return f"{path}: missing; it names the {'family of networks' if tagged == 'family' else 'edit'}"
         case "missing":
             message = "missing"
         case "extra_forbidden":

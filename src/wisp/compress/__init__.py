@@ -1,0 +1,1 @@
+"""A trained network made smaller: fused, pruned, factored."""
