@@ -52,13 +52,27 @@ def test_a_folded_norm_leaves_a_bias():
     assert torch.equal(model[0].bias, torch.zeros(8))
 
 
+MERGED = Merge(
+    layer="first",
+    dropped=("second",),
+    inputs=3,
+    outputs=4,
+    kernel=(3, 3),
+    stride=(1, 1),
+    padding=(1, 1),
+    dilation=(1, 1),
+    groups=1,
+)
+
+
 def test_a_merged_branch_leaves_nothing():
-    model = nn.ModuleDict({"kept": nn.Conv2d(3, 4, 3, bias=False), "other": nn.Conv2d(3, 4, 1)})
-    apply_edits(model, [Merge(layer="kept", dropped=("other",))])
-    assert isinstance(model["other"], Nothing)
+    model = nn.ModuleDict({"first": nn.BatchNorm2d(3), "second": nn.Conv2d(3, 4, 1)})
+    apply_edits(model, [MERGED])
+    assert isinstance(model["second"], Nothing)
     images = torch.randn(2, 3, 8, 8)
-    assert torch.equal(model["kept"](images) + model["other"](images), model["kept"](images))
-    assert model["kept"].bias is not None
+    assert torch.equal(model["first"](images) + model["second"](images), model["first"](images))
+    assert model["first"](images).shape == (2, 4, 8, 8)
+    assert model["first"].bias is not None
 
 
 def test_factored_layers_keep_their_geometry():
@@ -105,7 +119,8 @@ def test_a_parameter_of_the_networks_own_is_cut():
         (Resize(layer="4", outputs=1), "cannot be resized"),
         (Resize(layer="3", inputs=7), "7 to 16 channels in 8 groups"),
         (Fold(layer="1", norm="0"), "cannot be folded"),
-        (Merge(layer="1", dropped=("0",)), "takes no branches"),
+        (MERGED.model_copy(update={"layer": "0", "dropped": ("7",)}), "no layer '7'"),
+        (MERGED.model_copy(update={"layer": "0", "dropped": ("1",), "groups": 2}), "in 2 groups"),
         (Factor(layer="3", ranks=(2, 2)), "cannot be factored"),
         (Factor(layer="6", ranks=(6,)), "cannot be factored"),
         (Factor(layer="6", ranks=(2, 2)), "cannot be factored"),

@@ -24,6 +24,11 @@ Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 Name = Annotated[str, Field(min_length=1, max_length=512)]
 Size = Annotated[int, Field(ge=1, le=1 << 20)]
+NotNegative = Annotated[int, Field(ge=0, le=1 << 10)]
+Pair = Annotated[
+    tuple[Annotated[int, Field(ge=1, le=1 << 10)], Annotated[int, Field(ge=1, le=1 << 10)]],
+    Field(strict=False),
+]
 
 
 class Resize(Record):
@@ -90,20 +95,40 @@ class Fold(Record):
 
 
 class Merge(Record):
-    """Branches beside a convolution that went into its weights and its bias."""
+    """Parallel branches that were added up, as one convolution in the place of the layer that ran first."""
 
     edit: Literal["merge"] = "merge"
     layer: Name
     dropped: Annotated[tuple[Name, ...], Field(strict=False, min_length=1, max_length=64)]
+    inputs: Size
+    outputs: Size
+    kernel: Pair
+    stride: Pair
+    padding: Annotated[tuple[NotNegative, NotNegative], Field(strict=False)]
+    dilation: Pair
+    groups: Size
 
     def apply(self, model: nn.Module) -> None:
-        """Give the convolution a bias and put a `Nothing` in the place of each branch's last layer."""
+        """Put the convolution, freshly initialised, in its place and a `Nothing` in those of the other branches."""
         layer = find_layer(model, self.layer)
-        if not isinstance(layer, Conv):
-            raise ModelError(f"{self.layer}: {type(layer).__name__} takes no branches in")
-        give_bias(layer)
-        for name in self.dropped:
-            replace_module(model, find_layer(model, name), Nothing())
+        gone = [find_layer(model, name) for name in self.dropped]
+        if self.inputs % self.groups or self.outputs % self.groups:
+            raise ModelError(
+                f"{self.layer}: {self.inputs} to {self.outputs} channels in {self.groups} groups"
+            )
+        replace_module(model, layer, self.convolution())
+        for module in gone:
+            replace_module(model, module, Nothing())
+
+    def convolution(self) -> nn.Conv2d:
+        """The convolution, freshly initialised, in evaluation mode."""
+        geometry = {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
+        return nn.Conv2d(self.inputs, self.outputs, self.kernel, **geometry).eval()  # type: ignore[arg-type]
 
 
 class Factor(Record):
