@@ -1,10 +1,15 @@
 """What a deployed model says about itself: the metadata inside a wisp `.onnx`, shared by exporter and runtime.
 
 The graph takes `image` (uint8, N x size x size x 3, RGB) and gives `probabilities` (float32, N x classes).
+
+The file ends with a digest of everything before it, the seal: a weight with one flipped bit is a valid weight, so
+nothing else would notice. The seal is one more metadata entry, appended as protobuf allows (what is concatenated is
+merged), so every ONNX reader takes a sealed file as it takes any other.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +22,11 @@ INPUT_NAME = "image"
 OUTPUT_NAME = "probabilities"
 FORMAT_VERSION = 1
 _PREFIX = "wisp."
+SEAL_KEY = "wisp.sha256"
+# ModelProto.metadata_props is field 14, a StringStringEntryProto of key (1) and value (2); each with its length.
+_SEAL = b"\x72\x4f\x0a\x0b" + SEAL_KEY.encode() + b"\x12\x40"
+_SEAL_BYTES = len(_SEAL) + 64
+_ANEW = "copy the file again, or export the run again"
 
 
 @dataclass(frozen=True)
@@ -85,3 +95,22 @@ class ArtifactInfo:
         if resize.geometry not in GEOMETRIES or resize.size < 1 or not info.labels:
             raise ModelError(f"{where}: damaged wisp metadata (labels or resize rule); export the run again")
         return info
+
+
+def seal(model: bytes) -> bytes:
+    """The serialized ONNX model with the digest of its bytes at its end."""
+    return model + _SEAL + hashlib.sha256(model).hexdigest().encode()
+
+
+def check_seal(model: bytes, *, where: str) -> bool:
+    """Whether a model file ends with a seal, as those of older versions do not.
+
+    Raises:
+        ModelError: it does, and the bytes before it are not those that were sealed; `where` names the file.
+    """
+    body, end = model[:-_SEAL_BYTES], model[-_SEAL_BYTES:]
+    if not end.startswith(_SEAL):
+        return False
+    if hashlib.sha256(body).hexdigest().encode() != end[len(_SEAL) :]:
+        raise ModelError(f"{where}: damaged (its bytes are not those that were exported); {_ANEW}")
+    return True

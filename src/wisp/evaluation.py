@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,8 +12,10 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from wisp.data.cache import build_cache
+from wisp.data.classes import class_order
 from wisp.data.synthetic import is_synthetic
-from wisp.errors import DataError, ModelError
+from wisp.errors import DataError
+from wisp.macs import ProgramReport, contradiction
 from wisp.metrics import (
     ClassMetrics,
     accuracy,
@@ -68,7 +69,9 @@ class Evaluation:
     `macs` and `params` are those of the deployed network (BatchNorm folded), and `score` is computed from that
     count; `macs_as_trained` is the count before folding. Rows of `confusion` are true classes, columns answers,
     both in the order of `classes`. `synthetic` says that wisp rendered the images itself.
-    Latencies are in milliseconds for one image; None where not measured.
+    Latencies are in milliseconds for one image; None where not measured. `macs_graph` is the exact count of the file's
+    own graph, None where it was not counted; `macs_doubt` says in one line why `macs`, which the file states, cannot be
+    true of that graph, and is None where it can.
     """
 
     split: str
@@ -92,6 +95,8 @@ class Evaluation:
     latency_p50_ms: float | None = None
     latency_p99_ms: float | None = None
     device: str | None = None
+    macs_graph: int | None = None
+    macs_doubt: str | None = None
 
     @property
     def preset(self) -> str | None:
@@ -103,6 +108,10 @@ class Evaluation:
         return replace(
             self, latency_p50_ms=latency.p50_ms, latency_p99_ms=latency.p99_ms, device=latency.device
         )
+
+    def with_recount(self, graph: ProgramReport) -> Self:
+        """A copy that also says what the graph itself costs, and whether the file's own figure can be true."""
+        return replace(self, macs_graph=graph.total, macs_doubt=contradiction(self.macs, graph))
 
     @property
     def pictures(self) -> str:
@@ -131,6 +140,8 @@ class Evaluation:
         """A dictionary that `json.dumps` takes."""
         return {
             **self.measurement().to_json(),
+            "macs_graph": self.macs_graph,
+            "macs_doubt": self.macs_doubt,
             "n_skipped": self.n_skipped,
             "synthetic": self.synthetic,
             "calibration_error": self.calibration_error,
@@ -174,7 +185,7 @@ def evaluate(
     """
     samples = labelled_samples(dataset, split)
     labels = model.info.labels
-    index_of = _match_classes(dataset, labels)
+    index_of = class_order(dataset, labels)
     cached = build_cache(
         samples, model.info.resize, cache_dir=cache_dir, progress=progress, skip_unreadable=skip_unreadable
     )
@@ -223,19 +234,6 @@ def labelled_samples(dataset: Dataset, split: str) -> tuple[Sample, ...]:
     raise DataError(
         f"{dataset.root}: {problem}; choose one of these with --split: {usable or 'none has labels'}"
     )
-
-
-def _match_classes(dataset: Dataset, labels: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Index of each class of the data set among the model's labels."""
-    known = {unicodedata.normalize("NFC", label): index for index, label in enumerate(labels)}
-    names = [unicodedata.normalize("NFC", name) for name in dataset.classes]
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise ModelError(
-            f"{dataset.root}: the model does not know the class '{missing[0]}'; it was trained on: "
-            f"{', '.join(labels)}"
-        )
-    return np.array([known[name] for name in names], dtype=np.int64)
 
 
 def _classify(model: Classifier, images: npt.NDArray[np.uint8], *, progress: bool) -> npt.NDArray[np.float32]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from wisp import strict_json
 from wisp.artifact import ArtifactInfo
+from wisp.data.classes import class_order
 from wisp.data.fingerprint import content_fingerprint
 from wisp.environment import describe_environment
 from wisp.errors import DataError, ExportError, ModelError
@@ -24,7 +25,7 @@ from wisp.runtime.answers import Answers
 from wisp.submission import Environment, Facts, Macs, Manifest, verify_submission, write_submission
 from wisp.submission.claims import answer_names
 from wisp.submission.contents import ARCH, DATA, MODEL, PREDICTIONS, RECIPE, SOURCE, WEIGHTS
-from wisp.submission.photos import SplitAnswers, answer_samples, class_order, test_samples
+from wisp.submission.photos import SplitAnswers, answer_samples, test_samples
 from wisp.train.run import ENVIRONMENT, Run
 from wisp.train.run import RECIPE as RECIPE_FILE
 from wisp.train.run import WEIGHTS as WEIGHTS_FILE

@@ -44,11 +44,13 @@ def evaluate(
     from wisp.data.folders import load_dataset
     from wisp.evaluation import evaluate as measure
     from wisp.files import write_json
+    from wisp.macs import count_onnx
     from wisp.runtime import Classifier
 
     classifier = Classifier(model)
     dataset = load_dataset(data, needs=())
     result = measure(classifier, dataset, split, baseline=baseline, skip_unreadable=skip_unreadable)
+    result = result.with_recount(count_onnx(classifier.path))
     if latency:
         from wisp.bench import measure_latency
 
@@ -59,6 +61,11 @@ def evaluate(
         title = f"{data.resolve().name} {split}: macro F1 {result.f1_macro:.4f}"
         draw_confusion(result.confusion, result.classes, out / "confusion.png", title=title)
         write_json(out / "evaluation.json", result.to_json())
+    if result.macs_doubt is not None:
+        click.echo(
+            f"wisp: {classifier.path}: {result.macs_doubt}; export the run again, and read no score here",
+            err=True,
+        )
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return
@@ -85,6 +92,7 @@ def _table(result: Evaluation, data: Path, picture: Path | None) -> str:
         ("accuracy", f"{result.accuracy:.4f}"),
         ("calibration error", f"{result.calibration_error:.4f}"),
         ("MACs", f"{result.macs:,}  ({result.macs_as_trained:,} as trained, before BatchNorm was folded)"),
+        ("MACs of the graph", f"{result.macs_graph:,}  (exact: without biases, batch norms and pooling)"),
         ("parameters", f"{result.params:,}"),
     ]
     if result.size_bytes is not None:

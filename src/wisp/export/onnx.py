@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from wisp import __version__
-from wisp.artifact import INPUT_NAME, OUTPUT_NAME, ArtifactInfo
+from wisp.artifact import INPUT_NAME, OUTPUT_NAME, ArtifactInfo, seal
 from wisp.data.augment import MEAN, STD
 from wisp.errors import DataError, ExportError, ModelError
 from wisp.files import replacing
@@ -72,7 +72,8 @@ def export_onnx(
 
     The graph takes `image`, uint8 N x size x size x 3 (RGB), and gives `probabilities`, float32 N x classes; N is
     free. Scaling and ImageNet normalisation are inside, BatchNorm is folded, weights are in the file. Labels,
-    resize rule, costs and provenance are its metadata. Equal weights and metadata give equal bytes.
+    resize rule, costs and provenance are its metadata; a digest of all of it stands at its end. Equal weights and
+    metadata give equal bytes.
 
     Args:
         model: takes normalised float images N x 3 x size x size, gives logits N x classes. Left as it was.
@@ -115,7 +116,7 @@ def export_onnx(
     _describe(graph, info)
     with replacing(path) as temporary:
         onnx.checker.check_model(graph, full_check=True)
-        onnx.save_model(graph, temporary)
+        temporary.write_bytes(seal(graph.SerializeToString(deterministic=True)))
         written = _run(temporary, check_images)
         report = ParityReport(
             n_images=len(check_images),

@@ -6,7 +6,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from wisp.macs.difference import Difference, differences
+from wisp.macs.difference import Difference, contradiction, differences
 from wisp.macs.onnx import count_onnx
 from wisp.macs.report import LayerMacs, MacsReport, OperatorMacs, ProgramReport, UnknownOperator
 
@@ -21,6 +21,7 @@ __all__ = [
     "OperatorMacs",
     "ProgramReport",
     "UnknownOperator",
+    "contradiction",
     "count_exact",
     "count_macs",
     "count_onnx",

@@ -50,3 +50,17 @@ def differences(official: MacsReport, exact: ProgramReport) -> tuple[Difference,
         for cause, macs in sorted(found.items(), key=lambda item: -abs(item[1]))
         if macs
     )
+
+
+def contradiction(stated: int, graph: ProgramReport) -> str | None:
+    """Why a file's own count by the competition's rules cannot be true of its graph, in one line; None where it can.
+
+    Args:
+        stated: MACs of the deployed network, as the file states them.
+        graph: what `count_onnx` says of the file.
+    """
+    if graph.official is None or graph.official[0] <= stated <= graph.official[1]:
+        return None
+    least, most = graph.official
+    span = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+    return f"it states {stated:,} MACs, but its graph has {span} by the competition's counter"

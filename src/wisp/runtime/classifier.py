@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from wisp.artifact import INPUT_NAME, OUTPUT_NAME, ArtifactInfo
+from wisp.artifact import INPUT_NAME, OUTPUT_NAME, SEAL_KEY, ArtifactInfo, check_seal
 from wisp.errors import DataError, ModelError
 from wisp.images import Photo, Pixels, preprocess
 
@@ -55,15 +55,21 @@ class Classifier:
             cores free; use several classifiers or threads for several photos at once.
 
     Raises:
-        ModelError: the file is missing, is no ONNX model, was not made by wisp, or contradicts its own metadata.
+        ModelError: the file is missing, damaged, is no ONNX model, was not made by wisp, or contradicts its own
+            metadata.
     """
 
     def __init__(self, path: Path | str, *, threads: int = 1) -> None:
         if threads < 1:
             raise ModelError(f"threads must be at least 1, got {threads}")
         self.path = _find(Path(path))
-        self._session = _open(self.path, threads)
+        self._session, sealed = _open(self.path, threads)
         metadata = self._session.get_modelmeta().custom_metadata_map
+        if SEAL_KEY in metadata and not sealed:
+            raise ModelError(
+                f"{self.path}: changed by another tool since it was exported, so its own figures may not be true any "
+                "more; export the run again"
+            )
         self.info = ArtifactInfo.from_metadata(metadata, where=str(self.path))
         self._check()
 
@@ -183,7 +189,8 @@ def _find(path: Path) -> Path:
     return path
 
 
-def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _open(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, bool]:
+    """The model, and whether its bytes were proved to be those that were exported."""
     import onnxruntime  # noqa: PLC0415  (0.13 s, which `import wisp.runtime` must not cost)
 
     options = onnxruntime.SessionOptions()
@@ -193,7 +200,10 @@ def _open(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads sleep
     try:
         model = path.read_bytes()
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        sealed = check_seal(model, where=str(path))
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"]), sealed
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError(f"{path}: cannot read this file ({error.strerror})") from error
     except Exception as error:

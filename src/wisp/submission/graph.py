@@ -18,7 +18,7 @@ from wisp import strict_json
 from wisp.artifact import ArtifactInfo
 from wisp.child_process import run_bounded
 from wisp.errors import ModelError, SubmissionError
-from wisp.macs import count_onnx
+from wisp.macs import contradiction, count_onnx
 from wisp.records import Violation
 from wisp.submission.contents import MODEL
 from wisp.submission.layout import PACK_AGAIN, printable
@@ -100,11 +100,10 @@ def check_graph(path: Path, manifest: Manifest) -> Iterator[Violation]:
     if counted != claimed:
         message = f"the manifest claims {_count(*claimed)} MACs for its graph; counted are {_count(*counted)}"
         yield _violation("macs", message)
-    if report.official is not None and not report.official[0] <= info.macs <= report.official[1]:
-        least, most = report.official
-        message = f"names {info.macs:,} deployed MACs; by its graph they are {least:,} to {most:,}"
+    doubt = contradiction(info.macs, report)
+    if doubt is not None:
         yield Violation(
-            "macs", "warning", MODEL, None, message, "let a person look at what the counter passes over"
+            "macs", "warning", MODEL, None, doubt, "let a person look at what the counter passes over"
         )
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
 
+from wisp.artifact import SEAL_KEY, check_seal
 from wisp.errors import WispError
 
 _DOMAINS = frozenset({"", "ai.onnx"})
@@ -117,12 +118,17 @@ def main(arguments: list[str]) -> int:
     said: dict[str, Any] = {"problems": [], "metadata": {}}
     answers = b""
     try:
-        model = ModelProto.FromString(Path(path).read_bytes())
+        content = Path(path).read_bytes()
+        sealed = check_seal(content, where=path)
+        model = ModelProto.FromString(content)
+        del content
         said["problems"] = [
             text for text, _ in zip(find_problems(model), range(_MOST_PROBLEMS), strict=False)
         ]
         if not said["problems"]:
             said["metadata"] = {prop.key: prop.value for prop in model.metadata_props}
+            if SEAL_KEY in said["metadata"] and not sealed:
+                said["problems"] = ["it was changed by another tool since it was exported"]
         del model
         if images and not said["problems"]:
             answers = _probabilities(Path(path), Path(images[0]), int(images[1]), int(images[2]))

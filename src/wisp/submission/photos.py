@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from wisp.data.cache import build_cache
-from wisp.errors import DataError, SubmissionError
+from wisp.data.classes import class_order
+from wisp.errors import DataError, ModelError, SubmissionError
 from wisp.files import file_sha256
 from wisp.metrics import confusion_matrix, macro_f1
 from wisp.records import TEST, TRAIN, UNLABELLED, VAL, Dataset, ResizeRule, Sample, Violation
@@ -31,20 +31,6 @@ _F1_NEAR, _F1_ROUNDING = 0.01, 1e-9
 def test_samples(dataset: Dataset) -> tuple[Sample, ...]:
     """The photos that a submission answers: those of test, then those without a label."""
     return (*dataset.split(TEST), *dataset.split(UNLABELLED))
-
-
-def class_order(dataset: Dataset, classes: Sequence[str]) -> npt.NDArray[np.int64]:
-    """For each class of the data set its index among the model's `classes`; names are compared in Unicode NFC.
-
-    Raises:
-        DataError: the model does not know a class of the data set.
-    """
-    known = {unicodedata.normalize("NFC", name): index for index, name in enumerate(classes)}
-    names = [unicodedata.normalize("NFC", name) for name in dataset.classes]
-    missing = [name for name in names if name not in known]
-    if missing:
-        raise DataError(f"{dataset.root}: the model does not know the class '{missing[0]}'")
-    return np.array([known[name] for name in names], dtype=np.int64)
 
 
 def check_test_files(
@@ -141,7 +127,7 @@ def check_answers(
     classes = len(manifest.classes)
     try:
         order = class_order(dataset, manifest.classes)
-    except DataError as error:
+    except ModelError as error:
         yield _violation("classes", MODEL, str(error))
         return
     samples = test_samples(dataset)
