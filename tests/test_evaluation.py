@@ -105,6 +105,21 @@ def test_every_number_of_an_evaluation(colours_model, photos):
     assert result.parts == {}
 
 
+def test_the_mistakes_are_named_the_surest_first(colours_model, photos):
+    result = evaluate(colours_model, load_dataset(photos), "test")
+    assert {(mistake.name, mistake.true, mistake.said) for mistake in result.mistakes} == {
+        ("test/green/white3.png", "green", "white"),
+        ("test/빨강/blue6.png", "빨강", "blue"),
+        ("test/빨강/blue7.png", "빨강", "blue"),
+    }
+    sure = [mistake.probability for mistake in result.mistakes]
+    assert sure == sorted(sure, reverse=True)
+    for mistake in result.mistakes:
+        answer = colours_model.classify(mistake.path)
+        assert answer.label == mistake.said
+        assert answer.probabilities[mistake.said] == pytest.approx(mistake.probability, abs=1e-3)
+
+
 def test_json_has_the_promised_keys_and_is_json(colours_model, photos):
     result = evaluate(colours_model, load_dataset(photos), baseline=TEAM_CODE_2021)
     value = json.loads(json.dumps(result.to_json(), allow_nan=False))

@@ -46,6 +46,20 @@ class PartResult:
     classes: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """A photo that was classified wrongly: where it lies, its name in the data set, its class, and the answer.
+
+    `probability` is what the model gave to its answer.
+    """
+
+    path: Path
+    name: str
+    true: str
+    said: str
+    probability: float
+
+
 class Timed(Protocol):
     """Latency percentiles; `wisp.bench.Latency` is one."""
 
@@ -90,6 +104,7 @@ class Evaluation:
     per_class: tuple[ClassMetrics, ...]
     confusion: npt.NDArray[np.int64] = field(compare=False)
     parts: Mapping[str, PartResult] = field(default_factory=dict)
+    mistakes: tuple[Mistake, ...] = field(default=(), repr=False)
     synthetic: bool = False
     size_bytes: int | None = None
     latency_p50_ms: float | None = None
@@ -214,7 +229,29 @@ def evaluate(
         parts=measure_parts(
             [dataset.parts.get(sample.name) for sample in cached.samples], true, said, labels
         ),
+        mistakes=_mistakes(cached.samples, true, probabilities, labels),
         size_bytes=model.path.stat().st_size,
+    )
+
+
+def _mistakes(
+    samples: Sequence[Sample],
+    true: npt.NDArray[np.int64],
+    probabilities: npt.NDArray[np.float32],
+    labels: Sequence[str],
+) -> tuple[Mistake, ...]:
+    """The photos that were classified wrongly, the most confident answer first."""
+    said, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    wrong = np.flatnonzero(said != true)
+    return tuple(
+        Mistake(
+            samples[index].path,
+            samples[index].name,
+            labels[true[index]],
+            labels[said[index]],
+            float(sure[index]),
+        )
+        for index in wrong[np.argsort(-sure[wrong], kind="stable")]
     )
 
 

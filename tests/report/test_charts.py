@@ -8,6 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sample_report import TRIALS, make_curve, make_trial
+from wisp.models import named
 from wisp.report.charts import (
     HEIGHT,
     WIDTH,
@@ -20,7 +21,7 @@ from wisp.report.charts import (
     short_count,
 )
 from wisp.report.curves import COLOURS, DASHES, Line, curves_chart, key_of
-from wisp.report.front import f1_of_score, front_chart
+from wisp.report.front import FAMILIES, f1_of_score, family_macs, front_chart
 from wisp.score import F1_FLOOR, LEADERBOARD_2021, Baseline, score
 from wisp.search.selection import choose
 
@@ -106,13 +107,29 @@ def test_lines_of_equal_score_are_there_on_both_sides_of_the_floor(shift):
     moved = tuple(make_trial(model, size, epochs, f1 + shift) for model, size, epochs, f1 in TRIALS)
     svg = front_chart(moved, moved[3], LEADERBOARD_2021)
     levels = [float(level) for level in re.findall(r"<title>score ([-.\d]+)</title>", svg)]
-    labels = [float(text) for text in texts(svg, "contours")[:20] if "." in text]
+    contours = svg[svg.index("contours") : svg.index('class="families"')]
+    labels = [float(text) for text in texts(contours)]
     assert len(levels) >= 3
     assert set(labels) <= set(levels)
     assert len(labels) >= 2
     # between the best and the worst point there is a line
     scores = [trial.measurement.score for trial in moved]
     assert any(min(scores) < level < max(scores) for level in levels)
+
+
+def test_well_known_networks_mark_their_cost():
+    known = family_macs(9, 48)
+    assert set(known) == set(FAMILIES)
+    assert known["mobilenet_v3_small-0.5"] == named("mobilenet_v3_small-0.5", 9).macs(48)
+    cheap, dear = make_trial("wisp-500k", 32, 40, 0.6), make_trial("wisp-4m", 64, 40, 0.7)
+    svg = front_chart((cheap, dear, trials[3]), trials[3], LEADERBOARD_2021)
+    inside = {
+        name
+        for name, macs in known.items()
+        if cheap.measurement.macs / 1.5 <= macs <= dear.measurement.macs * 1.5
+    }
+    assert inside
+    assert {name for name in FAMILIES if f"<title>{name} at 48 px: {known[name]:,} MACs" in svg} == inside
 
 
 def test_everything_lies_inside_the_chart():

@@ -1,3 +1,5 @@
+import base64
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -5,15 +7,17 @@ from importlib import resources
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sample_report import CLASSES, TRIALS, make_content, make_curve, make_evaluation, make_inspection
+from wisp.evaluation import Mistake
 from wisp.records import Measurement
 from wisp.report.curves import COLOURS, DASHES
 from wisp.report.page import display_name, render, write_report
 from wisp.report.tables import MATRIX_CLASSES
 from wisp.score import Baseline
 
-VOID = {"meta"}
+VOID = {"meta", "img"}
 ODD_CLASSES = (
     "유리",
     "금속",
@@ -370,3 +374,33 @@ def test_synthetic_pictures_are_called_so():
     assert "<h1>" in render(rendered)
     assert re.search(r"<title>[^<]*synthetic pictures</title>", render(rendered))
     assert "synthetic pictures" not in render(content)
+
+
+def test_the_mistakes_are_seen(tmp_path):
+    names = ("a <1>.png", "b.png", "gone.png", "c.png")
+    mistakes = tuple(
+        Mistake(tmp_path / file, f"test/Glass/{file}", "Glass", "Plastic", 0.9 - index / 10)
+        for index, file in enumerate(names)
+    )
+    for file in names:
+        if file != "gone.png":
+            Image.new("RGB", (40, 30), (200, 30, 30)).save(tmp_path / file)
+    confusion = np.diag(np.full(len(CLASSES), 9))
+    confusion[2, 6] = 4
+    content = make_content()
+    measured = replace(make_evaluation("test", CLASSES, confusion, content.chosen), mistakes=mistakes)
+    page = Page(render(replace(content, test=measured)))
+    pictures = [value for value in page.loads if value != "img"]
+    # three in the list of confusions, three among the hardest; the one that is gone is left out
+    assert len(pictures) == 6
+    assert all(picture.startswith("data:image/jpeg;base64,") for picture in pictures)
+    assert pictures[:3] == pictures[3:]
+    decoded = Image.open(io.BytesIO(base64.b64decode(pictures[0].partition(",")[2])))
+    assert decoded.size == (96, 96)
+    assert decoded.getpixel((48, 48))[0] > 180
+    assert "Glass taken for Plastic, 90% sureGlass taken for Plastic, 80% sure" in page.sections["hardest"]
+    assert page.order.index("confusion") < page.order.index("hardest") < page.order.index("classes")
+
+
+def test_without_mistakes_there_are_no_hardest_photos():
+    assert "hardest" not in Page(render(make_content())).sections

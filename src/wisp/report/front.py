@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 
+from wisp.errors import ModelError
+from wisp.models import named
 from wisp.report.charts import (
     BOTTOM,
     HEIGHT,
@@ -26,6 +29,15 @@ from wisp.search.candidate import Trial
 from wisp.search.selection import pareto_front
 
 _RADIUS = 9.0
+# What people would pick by hand: their cost stands in the chart, for comparison. Nobody trained them here.
+FAMILIES = (
+    "shufflenet_v2-x0.5",
+    "mobilenet_v3_small-0.5",
+    "mobilenet_v2-0.35",
+    "ghostnet-0.5",
+    "squeezenet1_1",
+    "resnet8",
+)
 _CONTOUR_POINTS = 80
 
 
@@ -50,6 +62,7 @@ def front_chart(trials: Sequence[Trial], chosen: Trial, baseline: Baseline) -> M
         y,
         _clip(),
         _contours(x, y, baseline),
+        _families(x, chosen),
         _front_line(x, y, trials),
         _whisker(x, y, chosen),
         *_points(x, y, trials, chosen),
@@ -117,6 +130,31 @@ def _contours(x: Scale, y: Scale, baseline: Baseline) -> Markup:
             taken.append(place)
             labels.append(element("text", f"{level:g}", x=f"{place[0]:.1f}", y=f"{place[1]:.1f}"))
     return element("g", element("g", *lines, clip_path="url(#front-clip)"), *labels, class_="contours")
+
+
+def family_macs(num_classes: int, image_size: int) -> dict[str, int]:
+    """What some well-known networks cost at this image size: name -> MACs as trained. Too small an image: left out."""
+    costs: dict[str, int] = {}
+    for family in FAMILIES:
+        with suppress(ModelError):
+            costs[family] = named(family, num_classes).macs(image_size)
+    return costs
+
+
+def _families(x: Scale, chosen: Trial) -> Markup:
+    """A mark at the top for every well-known network that the chart's range of MACs holds."""
+    size = chosen.candidate.image_size
+    marks = []
+    for family, macs in family_macs(chosen.candidate.arch.num_classes, size).items():
+        if x.low <= macs <= x.high:
+            place = f"{x(macs):.1f}"
+            label = element(
+                "text", family, x="0", y="0", transform=f"translate({place} {TOP + 9:g}) rotate(90)", dy="3"
+            )
+            line = element("line", x1=place, x2=place, y1=f"{TOP:g}", y2=f"{TOP + 6:g}")
+            told = element("title", f"{family} at {size} px: {macs:,} MACs as trained; not trained here")
+            marks.append(element("g", told, line, label))
+    return element("g", *marks, class_="families")
 
 
 def _front_line(x: Scale, y: Scale, trials: Sequence[Trial]) -> Markup:

@@ -10,6 +10,7 @@ from typing import Final
 # No browser shows them, and HTML forbids them: control characters, half a surrogate pair (a file name that is not
 # UTF-8), and noncharacters.
 _FORBIDDEN: Final = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
+_VOID: Final = frozenset({"img"})  # elements without content have no end tag
 
 
 class Markup(str):
@@ -42,6 +43,8 @@ def element(tag: str, *children: str, **attributes: str | float | None) -> Marku
         for name, value in attributes.items()
         if value is not None
     )
+    if tag in _VOID:
+        return Markup(f"<{tag}{written}>")
     return Markup(f"<{tag}{written}>{joined(children)}</{tag}>")
 
 

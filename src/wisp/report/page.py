@@ -15,6 +15,7 @@ from wisp.records import UNLABELLED
 from wisp.report.curves import Line, curves_chart, key_of
 from wisp.report.front import front_chart
 from wisp.report.markup import Markup, element, joined, name
+from wisp.report.photos import hardest_strip
 from wisp.report.tables import (
     MATRIX_CLASSES,
     balance_table,
@@ -125,7 +126,8 @@ def _sections(content: ReportContent) -> Iterator[Markup]:
             "p",
             "Every circle is a trained candidate, numbered as in the table below. Filled: on the front, no other one "
             "is both cheaper and better. Ringed, with its 95% interval: the chosen one. Dashed: lines of equal score; "
-            "up and to the left is better.",
+            "up and to the left is better. Marks at the top: what well-known networks cost at the chosen one's size, "
+            "for comparison; they were not trained here.",
             class_="caption",
         ),
     )
@@ -143,6 +145,19 @@ def _sections(content: ReportContent) -> Iterator[Markup]:
             "training", "Training", element("div", *charts, class_="charts"), key_of(lines), class_="curves"
         )
     yield _section("confusion", f"What is taken for what, on {measured.split}", *_confusion(measured))
+    hardest = hardest_strip(measured)
+    if hardest:
+        yield _section(
+            "hardest",
+            f"The hardest {measured.pictures}, on {measured.split}",
+            element(
+                "p",
+                "Wrong answers that the model is surest of. Look for labels that are wrong, objects that are hardly to "
+                "be seen, and classes that overlap.",
+                class_="caption",
+            ),
+            hardest,
+        )
     yield _section("classes", f"Every class, on {measured.split}", classes_table(measured))
     if measured.parts:
         yield _section("parts", f"Every source, on {measured.split}", parts_table(measured))

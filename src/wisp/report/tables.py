@@ -12,6 +12,7 @@ from wisp.data.inspection import Inspection
 from wisp.evaluation import MIN_PART_SUPPORT, Evaluation
 from wisp.records import UNLABELLED
 from wisp.report.markup import Markup, element, joined, name
+from wisp.report.photos import pair_strip
 from wisp.search.candidate import Trial
 from wisp.search.selection import pareto_front
 
@@ -126,7 +127,7 @@ def confusion_table(evaluation: Evaluation) -> Markup:
 
 
 def confusions_list(evaluation: Evaluation) -> Markup | None:
-    """The most frequent mistakes, largest first; None where there is no mistake."""
+    """The most frequent mistakes, largest first, with some of the photos; None where there is no mistake."""
     confusion = evaluation.confusion
     support = confusion.sum(axis=1)
     wrong = confusion.copy()
@@ -142,6 +143,7 @@ def confusions_list(evaluation: Evaluation) -> Markup | None:
                     " taken for ",
                     name(evaluation.classes[column]),
                     f": {wrong[row, column]:,} of {support[row]:,} ({wrong[row, column] / support[row]:.0%})",
+                    pair_strip(evaluation, evaluation.classes[row], evaluation.classes[column]),
                 )
             )
     return element("ol", *items, class_="confusions") if items else None
