@@ -39,6 +39,7 @@ FAMILIES = (
     "resnet8",
 )
 _CONTOUR_POINTS = 80
+_LABEL_WIDTH = 12.0
 
 
 def front_chart(trials: Sequence[Trial], chosen: Trial, baseline: Baseline) -> Markup:
@@ -145,15 +146,21 @@ def _families(x: Scale, chosen: Trial) -> Markup:
     """A mark at the top for every well-known network that the chart's range of MACs holds."""
     size = chosen.candidate.image_size
     marks = []
-    for family, macs in family_macs(chosen.candidate.arch.num_classes, size).items():
-        if x.low <= macs <= x.high:
-            place = f"{x(macs):.1f}"
-            label = element(
-                "text", family, x="0", y="0", transform=f"translate({place} {TOP + 9:g}) rotate(90)", dy="3"
-            )
-            line = element("line", x1=place, x2=place, y1=f"{TOP:g}", y2=f"{TOP + 6:g}")
-            told = element("title", f"{family} at {size} px: {macs:,} MACs as trained; not trained here")
-            marks.append(element("g", told, line, label))
+    labelled = -math.inf
+    costs = family_macs(chosen.candidate.arch.num_classes, size)
+    for family, macs in sorted(costs.items(), key=lambda cost: cost[1]):
+        if not x.low <= macs <= x.high:
+            continue
+        place = x(macs)
+        parts = [element("title", f"{family} at {size} px: {macs:,} MACs as trained; not trained here")]
+        parts.append(element("line", x1=f"{place:.1f}", x2=f"{place:.1f}", y1=f"{TOP:g}", y2=f"{TOP + 6:g}"))
+        if (
+            place - labelled > _LABEL_WIDTH
+        ):  # else two names would lie on one another; the mark still tells its own
+            labelled = place
+            turned = f"translate({place:.1f} {TOP + 9:g}) rotate(90)"
+            parts.append(element("text", family, x="0", y="0", transform=turned, dy="3"))
+        marks.append(element("g", *parts))
     return element("g", *marks, class_="families")
 
 

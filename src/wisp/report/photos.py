@@ -16,7 +16,7 @@ from wisp.report.markup import Markup, element, name
 
 _SIDE = 96  # pixels; shown smaller, so that a phone's dense screen has enough of them
 _QUALITY = 72  # JPEG: about 2.5 kB a thumbnail
-_EACH_PAIR, _HARDEST = 5, 18
+_EACH_PAIR, _HARDEST = 4, 18  # four fit side by side on a phone
 
 
 def pair_strip(evaluation: Evaluation, true: str, said: str) -> Markup:
