@@ -29,6 +29,7 @@ VERBS: Mapping[str, tuple[str, str, str]] = {
         "evaluate",
         "Measure a model on a labelled split: macro F1, MACs, score.",
     ),
+    "compare": ("wisp.cli.compare", "compare", "Measure several runs on the same photos, side by side."),
     "export": (
         "wisp.cli.export",
         "export",
@@ -44,6 +45,11 @@ VERBS: Mapping[str, tuple[str, str, str]] = {
         "wisp.cli.submit",
         "submit",
         "Pack a run as a submission that proves itself, or check one.",
+    ),
+    "reproduce": (
+        "wisp.cli.reproduce",
+        "reproduce",
+        "Train a submission again from itself alone, and decide whether its result is real.",
     ),
     "data": ("wisp.cli.data", "data", "Look at, fetch, crop or render training photos."),
     "macs": ("wisp.cli.macs", "macs", "Count a network's multiply-accumulates, layer by layer."),

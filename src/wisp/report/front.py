@@ -42,13 +42,16 @@ _CONTOUR_POINTS = 80
 _LABEL_WIDTH = 12.0
 
 
-def front_chart(trials: Sequence[Trial], chosen: Trial, baseline: Baseline) -> Markup:
+def front_chart(
+    trials: Sequence[Trial], chosen: Trial, baseline: Baseline, *, split: str = "validation"
+) -> Markup:
     """A scatter chart of the trials, numbered from 1 in their order, with the front and lines of equal score.
 
     Args:
         trials: at least one.
         chosen: the one to mark; its 95% interval is drawn too.
         baseline: what the score is relative to.
+        split: the photos that F1 was measured on, for the labels.
     """
     macs = [max(trial.measurement.macs, 1) for trial in trials]
     air = max(
@@ -68,8 +71,8 @@ def front_chart(trials: Sequence[Trial], chosen: Trial, baseline: Baseline) -> M
         _whisker(x, y, chosen),
         *_points(x, y, trials, chosen),
         x_label="MACs of one image (deployed, logarithmic)",
-        y_label="macro F1 on validation",
-        title=f"Macro F1 on validation against MACs of {len(trials)} candidates",
+        y_label=f"macro F1 on {split}",
+        title=f"Macro F1 on {split} against MACs of {len(trials)} candidates",
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from wisp.evaluation import Evaluation
 from wisp.files import write_text
 from wisp.records import UNLABELLED
 from wisp.report.curves import Line, curves_chart, key_of
+from wisp.report.document import document, section
 from wisp.report.front import front_chart
 from wisp.report.markup import Markup, element, joined, name
 from wisp.report.photos import hardest_strip
@@ -86,39 +86,17 @@ def write_report(content: ReportContent, path: Path) -> None:
 def render(content: ReportContent) -> str:
     """The page as HTML."""
     label = f"{content.data_name}, synthetic pictures" if content.validation.synthetic else content.data_name
-    title = f"wisp: {label}"
-    head = (
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">')
-        + Markup('<meta name="color-scheme" content="light dark">')
-        + element("title", title)
-        + element("style", Markup(_style_sheet()))
-    )
-    body = joined(
-        (
-            element("header", element("h1", name(label)), element("p", _summary(content))),
-            element("main", *_sections(content)),
-            element("footer", element("p", f"wisp {content.version}")),
-        )
-    )
-    return (
-        "<!doctype html>\n"
-        + element("html", element("head", Markup(head)), element("body", body), lang="en")
-        + "\n"
-    )
-
-
-def _style_sheet() -> str:
-    return resources.files("wisp.report").joinpath("report.css").read_text(encoding="utf-8")
+    return document(label, _summary(content), _sections(content), content.version)
 
 
 def _sections(content: ReportContent) -> Iterator[Markup]:
     measured = content.measured
-    yield _section("result", "The chosen model", *_headline(content))
+    yield section("result", "The chosen model", *_headline(content))
     if content.notes:
         yield element(
             "aside", element("ul", *(element("li", note) for note in content.notes)), class_="notes"
         )
-    yield _section(
+    yield section(
         "front",
         "Accuracy against cost",
         front_chart(content.trials, content.chosen, content.baseline),
@@ -132,7 +110,7 @@ def _sections(content: ReportContent) -> Iterator[Markup]:
         ),
     )
     lines = _lines(content)
-    yield _section(
+    yield section(
         "candidates", "All candidates", candidates_table(content.trials, content.chosen, _seconds(content))
     )
     charts = [
@@ -141,13 +119,13 @@ def _sections(content: ReportContent) -> Iterator[Markup]:
         if (curve := curves_chart(lines, key, label))
     ]
     if charts:
-        yield _section(
+        yield section(
             "training", "Training", element("div", *charts, class_="charts"), key_of(lines), class_="curves"
         )
-    yield _section("confusion", f"What is taken for what, on {measured.split}", *_confusion(measured))
+    yield section("confusion", f"What is taken for what, on {measured.split}", *_confusion(measured))
     hardest = hardest_strip(measured)
     if hardest:
-        yield _section(
+        yield section(
             "hardest",
             f"The hardest {measured.pictures}, on {measured.split}",
             element(
@@ -158,12 +136,12 @@ def _sections(content: ReportContent) -> Iterator[Markup]:
             ),
             hardest,
         )
-    yield _section("classes", f"Every class, on {measured.split}", classes_table(measured))
+    yield section("classes", f"Every class, on {measured.split}", classes_table(measured))
     if measured.parts:
-        yield _section("parts", f"Every source, on {measured.split}", parts_table(measured))
-    yield _section("data", "The photos", *_data(content.inspection))
-    yield _section("recipe", "Recipe of the chosen training", recipe_list(content.recipe))
-    yield _section(
+        yield section("parts", f"Every source, on {measured.split}", parts_table(measured))
+    yield section("data", "The photos", *_data(content.inspection))
+    yield section("recipe", "Recipe of the chosen training", recipe_list(content.recipe))
+    yield section(
         "again",
         "Do it again",
         element("p", f"This took {_duration(content.seconds)} with wisp {content.version}:"),
@@ -171,10 +149,6 @@ def _sections(content: ReportContent) -> Iterator[Markup]:
         element("p", "The model beside this page runs without torch:"),
         element("pre", element("code", "wisp classify PHOTO --model model.onnx")),
     )
-
-
-def _section(id_: str, title: str, *content: str, class_: str | None = None) -> Markup:
-    return element("section", element("h2", title), *content, id=id_, class_=class_)
 
 
 def _summary(content: ReportContent) -> Markup:

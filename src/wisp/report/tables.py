@@ -59,18 +59,18 @@ def candidates_table(trials: Sequence[Trial], chosen: Trial, seconds: Sequence[f
             if shown
         )
         cells = [
-            _number(number),
+            number_cell(number),
             element("th", name(trial.candidate.name), marks, scope="row"),
-            _number(trial.candidate.image_size),
-            _number(trial.epochs),
-            _number(measured.f1_macro),
-            _interval(measured.f1_ci95),
-            _number(measured.macs),
-            _number(measured.params),
-            _number(measured.size_bytes),
-            _number(measured.latency_p50_ms, digits=3),
-            *([_number(duration, digits=0)] if timed else []),
-            _number(measured.score),
+            number_cell(trial.candidate.image_size),
+            number_cell(trial.epochs),
+            number_cell(measured.f1_macro),
+            interval_cell(measured.f1_ci95),
+            number_cell(measured.macs),
+            number_cell(measured.params),
+            number_cell(measured.size_bytes),
+            number_cell(measured.latency_p50_ms, digits=3),
+            *([number_cell(duration, digits=0)] if timed else []),
+            number_cell(measured.score),
         ]
         rows.append(cells)
     head = ["#", "network", "px", "epochs", "F1 val", "95%", "MACs", "params", "bytes", "latency ms"]
@@ -84,12 +84,12 @@ def splits_table(evaluations: Sequence[Evaluation]) -> Markup:
     rows = [
         [
             element("th", result.split, scope="row"),
-            _number(result.n_images),
-            _number(result.f1_macro),
-            _interval(result.f1_ci95),
-            _number(result.accuracy),
-            _number(result.calibration_error),
-            _number(result.score),
+            number_cell(result.n_images),
+            number_cell(result.f1_macro),
+            interval_cell(result.f1_ci95),
+            number_cell(result.accuracy),
+            number_cell(result.calibration_error),
+            number_cell(result.score),
         ]
         for result in evaluations
     ]
@@ -154,12 +154,12 @@ def classes_table(evaluation: Evaluation) -> Markup:
     rows = [
         [
             element("th", name(row.name), scope="row"),
-            _number(row.precision),
-            _number(row.recall),
-            _number(row.f1),
+            number_cell(row.precision),
+            number_cell(row.recall),
+            number_cell(row.f1),
             _bar(row.f1),
-            _number(row.support),
-            _number(row.predicted),
+            number_cell(row.support),
+            number_cell(row.predicted),
         ]
         for row in evaluation.per_class
     ]
@@ -172,8 +172,8 @@ def parts_table(evaluation: Evaluation) -> Markup:
     rows = [
         [
             element("th", name(source), scope="row"),
-            _number(part.f1_macro),
-            _number(part.n_images),
+            number_cell(part.f1_macro),
+            number_cell(part.n_images),
             element("td", joined(map(name, part.classes), ", "), class_="words"),
         ]
         for source, part in evaluation.parts.items()
@@ -191,7 +191,7 @@ def balance_table(inspection: Inspection) -> Markup:
         [
             element("th", name(label), scope="row"),
             _bar(first.get(label, 0) / most),
-            *(_number(inspection.counts[split].get(label, 0)) for split in splits),
+            *(number_cell(inspection.counts[split].get(label, 0)) for split in splits),
         ]
         for label in inspection.classes
     ]
@@ -214,14 +214,19 @@ def _cell(cell: str) -> Markup:
     return cell if isinstance(cell, Markup) and cell.startswith(("<td", "<th")) else element("td", cell)
 
 
-def _number(value: float | None, *, digits: int = 4) -> Markup:
+def number_cell(value: float | None, *, digits: int = 4) -> Markup:
+    """A cell with a number: counts in full, ratios with so many digits, a dash where it is not known."""
     if value is None:
         return element("td", _DASH)
     return element("td", f"{value:,}" if isinstance(value, int) else f"{value:,.{digits}f}")
 
 
-def _interval(bounds: tuple[float, float] | None) -> Markup:
-    return element("td", f"{bounds[0]:.3f}{_DASH}{bounds[1]:.3f}" if bounds else _DASH)
+def interval_cell(bounds: tuple[float, float] | None, *, sign: bool = False) -> Markup:
+    """A cell with an interval; with `sign` its bounds may be negative."""
+    if bounds is None:
+        return element("td", _DASH)
+    low, high = bounds
+    return element("td", f"{low:+.3f} to {high:+.3f}" if sign else f"{low:.3f}{_DASH}{high:.3f}")
 
 
 def _bar(share: float) -> Markup:

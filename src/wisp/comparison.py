@@ -1,0 +1,203 @@
+"""Several runs side by side: measured on the same photos, each against the first, seeds of one recipe together."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wisp.errors import InputError, ModelError
+from wisp.evaluation import Evaluation, evaluate, labelled_samples
+from wisp.metrics import paired_f1_difference_ci
+from wisp.records import Dataset
+from wisp.runtime import Classifier
+from wisp.score import LEADERBOARD_2021, Baseline
+from wisp.train.run import ARTIFACT, Run, read_run
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run of a comparison.
+
+    Attributes:
+        run: the folder, read.
+        evaluation: its exported file on the common photos.
+        difference: macro F1 minus that of the first run; None for the first itself.
+        difference_ci95: its paired 95% interval.
+    """
+
+    run: Run
+    evaluation: Evaluation
+    difference: float | None = None
+    difference_ci95: tuple[float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """The run folder, as it was given."""
+        return str(self.run.folder)
+
+
+@dataclass(frozen=True)
+class SeedGroup:
+    """Runs that differ in nothing but their seed: macro F1 on average, and its sample standard deviation."""
+
+    runs: tuple[Compared, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """In the order of the runs."""
+        return tuple(compared.run.recipe.seed for compared in self.runs)
+
+    @property
+    def f1_mean(self) -> float:
+        """Mean macro F1."""
+        return statistics.fmean(compared.evaluation.f1_macro for compared in self.runs)
+
+    @property
+    def f1_sd(self) -> float:
+        """Sample standard deviation of macro F1; NaN for a single run."""
+        values = [compared.evaluation.f1_macro for compared in self.runs]
+        return statistics.stdev(values) if len(values) > 1 else math.nan
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs on the same photos.
+
+    Attributes:
+        data_name: of the photos.
+        split: which of them.
+        runs: in the order given.
+        settings: field of the recipe -> its value in each run, only the fields that are not alike.
+    """
+
+    data_name: str
+    split: str
+    runs: tuple[Compared, ...]
+    settings: Mapping[str, tuple[Any, ...]]
+
+    def groups(self) -> tuple[SeedGroup, ...]:
+        """The runs, those that differ in their seed alone together."""
+        found: dict[tuple[object, ...], list[Compared]] = {}
+        for compared in self.runs:
+            run = compared.run
+            found.setdefault((run.arch, run.recipe.replace(seed=0), run.data.get("digest")), []).append(
+                compared
+            )
+        return tuple(SeedGroup(tuple(runs)) for runs in found.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary that `json.dumps` takes."""
+        return {
+            "data": self.data_name,
+            "split": self.split,
+            "runs": [
+                {
+                    "run": compared.name,
+                    "seed": compared.run.recipe.seed,
+                    "epochs": compared.run.recipe.epochs,
+                    "image_size": compared.run.recipe.image_size,
+                    "difference": compared.difference,
+                    "difference_ci95": compared.difference_ci95,
+                    **compared.evaluation.measurement().to_json(),
+                }
+                for compared in self.runs
+            ],
+            "groups": [
+                {
+                    "runs": [compared.name for compared in group.runs],
+                    "seeds": list(group.seeds),
+                    "f1_mean": group.f1_mean,
+                    "f1_sd": None if math.isnan(group.f1_sd) else group.f1_sd,
+                }
+                for group in self.groups()
+            ],
+            "settings": {field: list(values) for field, values in self.settings.items()},
+        }
+
+
+def compare_runs(
+    folders: Sequence[Path],
+    dataset: Dataset,
+    split: str,
+    *,
+    baseline: Baseline = LEADERBOARD_2021,
+    progress: bool = True,
+) -> Comparison:
+    """Measure the exported files of several runs on the same photos.
+
+    Args:
+        folders: at least two run folders, each with a model.onnx; the others are compared with the first.
+        dataset: labelled photos, with the classes of the runs.
+        split: which of them.
+        baseline: what the scores are relative to.
+        progress: show progress bars on a terminal.
+
+    Raises:
+        InputError: fewer than two runs, or one of them twice.
+        ModelError: a run is not exported, damaged, or does not know a class of the photos.
+        DataError: the photos cannot be used.
+    """
+    if len(folders) < 2:
+        raise InputError(f"{len(folders)} run to compare; give at least two run folders")
+    resolved = [folder.resolve() for folder in folders]
+    for folder, path in zip(folders, resolved, strict=True):
+        if resolved.count(path) > 1:
+            raise InputError(f"{folder}: given twice; name each run once")
+    names = sorted(dataset.classes)
+    samples = labelled_samples(dataset, split)
+    compared: list[Compared] = []
+    answers: list[npt.NDArray[np.int64]] = []
+    for folder in folders:
+        run = read_run(folder)
+        if not run.artifact.is_file():
+            raise ModelError(f"{folder}: no {ARTIFACT} in this run; make it with: wisp export {folder}")
+        classifier = Classifier(run.artifact)
+        evaluation = evaluate(classifier, dataset, split, baseline=baseline, progress=progress)
+        known = [*names, *(name for name in evaluation.classes if name not in names)]
+        wrong = {mistake.name: mistake.said for mistake in evaluation.mistakes}
+        true = np.array([known.index(dataset.classes[sample.label or 0]) for sample in samples])
+        said = np.array(
+            [
+                known.index(wrong[sample.name]) if sample.name in wrong else index
+                for sample, index in zip(samples, true, strict=True)
+            ]
+        )
+        answers.append(said)
+        if not compared:
+            compared.append(Compared(run, evaluation))
+            continue
+        n = 1 + int(max(true.max(), answers[0].max(), said.max()))
+        compared.append(
+            Compared(
+                run,
+                evaluation,
+                evaluation.f1_macro - compared[0].evaluation.f1_macro,
+                paired_f1_difference_ci(true, answers[0], said, n),
+            )
+        )
+    settings = dict(_differences([each.run for each in compared]))
+    return Comparison(dataset.root.resolve().name, split, tuple(compared), settings)
+
+
+def _differences(runs: Sequence[Run]) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """What decides the runs and is not the same in all of them."""
+    recipes = [asdict(run.recipe) for run in runs]
+    described = [
+        {"network": _network(run), **recipe, "data": str(run.data.get("digest"))[:12]}
+        for run, recipe in zip(runs, recipes, strict=True)
+    ]
+    for field in described[0]:
+        values = tuple(each[field] for each in described)
+        if any(value != values[0] for value in values):
+            yield field, values
+
+
+def _network(run: Run) -> str:
+    return f"{run.arch.family}, {sum(parameter.numel() for parameter in run.load_model().parameters()):,} weights"
