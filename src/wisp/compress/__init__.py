@@ -1,1 +1,18 @@
-"""A trained network made smaller: fused, pruned, factored."""
+"""A trained network made smaller: each method is (network, its config) -> (smaller network, `Change`)."""
+
+from wisp.compress.change import Change, LayerChange
+from wisp.compress.fuse import FuseConfig, fuse
+from wisp.compress.lowrank import LowRankConfig, factorize
+from wisp.compress.prune import PruneConfig, Tune, prune
+
+__all__ = [
+    "Change",
+    "FuseConfig",
+    "LayerChange",
+    "LowRankConfig",
+    "PruneConfig",
+    "Tune",
+    "factorize",
+    "fuse",
+    "prune",
+]

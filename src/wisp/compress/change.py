@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from wisp.macs import MacsReport, count_exact, count_macs
+from wisp.macs import MacsReport, ProgramReport, count_exact, count_macs
 from wisp.models.edits import Edit, edits_to_json
 
 OFFICIAL, EXACT, ONNX = "official", "exact", "onnx"
@@ -93,12 +93,49 @@ class Change:
         }
 
 
+class Costs:
+    """Both counts of networks that have one module tree, each shape counted once: tracing takes a second.
+
+    Args:
+        image_size: pixels.
+    """
+
+    def __init__(self, image_size: int) -> None:
+        self.image_size = image_size
+        self._official: dict[Any, MacsReport] = {}
+        self._exact: dict[Any, ProgramReport] = {}
+
+    def official(self, model: nn.Module) -> MacsReport:
+        """The competition's count."""
+        key = _shapes(model)
+        if key not in self._official:
+            self._official[key] = count_macs(model, self.image_size)
+        return self._official[key]
+
+    def exact(self, model: nn.Module) -> ProgramReport:
+        """The exact count."""
+        key = _shapes(model)
+        if key not in self._exact:
+            self._exact[key] = count_exact(model, self.image_size)
+        return self._exact[key]
+
+    def larger(self, model: nn.Module) -> int:
+        """What a limit is held against."""
+        return max(self.official(model).total, self.exact(model).total)
+
+
+def _shapes(model: nn.Module) -> tuple[Any, ...]:
+    """What the costs of a network depend on, given its code."""
+    tensors = tuple((name, tuple(tensor.shape)) for name, tensor in model.state_dict().items())
+    return tensors, tuple(type(module).__name__ for module in model.modules())
+
+
 def describe_change(
     before: nn.Module,
     after: nn.Module,
     *,
     method: str,
-    image_size: int,
+    costs: Costs,
     edits: Sequence[Edit],
     max_macs: int | None = None,
     notes: Sequence[str] = (),
@@ -109,7 +146,7 @@ def describe_change(
         before: the network as it was; takes float images N x 3 x image_size x image_size.
         after: the smaller one; a layer that became several has them below its name.
         method: fuse, prune or lowrank.
-        image_size: pixels.
+        costs: the counters, with what they have counted already.
         edits: what was done.
         max_macs: the target.
         notes: one sentence each.
@@ -117,12 +154,12 @@ def describe_change(
     Raises:
         ModelError: one of them cannot run on such images.
     """
-    official = count_macs(before, image_size), count_macs(after, image_size)
-    exact = count_exact(before, image_size), count_exact(after, image_size)
+    official = costs.official(before), costs.official(after)
+    exact = costs.exact(before), costs.exact(after)
     unknown = [] if exact[1].complete else ["the exact count of the smaller network is a lower bound"]
     return Change(
         method=method,
-        image_size=image_size,
+        image_size=costs.image_size,
         macs_before={OFFICIAL: official[0].total, EXACT: exact[0].total},
         macs_after={OFFICIAL: official[1].total, EXACT: exact[1].total},
         params_before=official[0].params,

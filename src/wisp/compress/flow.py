@@ -137,13 +137,15 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own h
             self._tie_blocks(values[0], out.shape)
         if name in _COPIES:
             results: Any = values[0]
+        elif name in _VIEWS:  # labels may lie in memory in another way
+            results = values[0].reshape(out.shape)
         elif name == "constant_pad_nd":
             results = func(values[0], args[1], NONE)
         else:
             results = func(values[0] if isinstance(source, Tensor) else values, *args[1:], **kwargs)
         for tensor, labels in zip(tree_leaves(out), tree_leaves(results), strict=True):
             self._put(tensor, labels)
-            if func.is_view:
+            if func.is_view and tensor is not source:
                 self._sources[id(tensor)] = source
 
     def _turn_weight(self, source: Tensor, out: Tensor) -> bool:
@@ -204,8 +206,9 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own h
             labels.fix(inputs, "a transposed convolution" if transposed else "a weight that is computed")
             return
         outputs, per_group = weight.shape[:2]
-        if name in labels.depthwise or (per_group == 1 and groups == len(inputs) > 1):
+        if not labels.proving and per_group == 1 and groups == len(inputs) > 1:
             labels.depthwise.add(name)
+        if name in labels.depthwise:
             rows = inputs.repeat_interleave(outputs // len(inputs))
             labels.label_axis(name, 0, rows, ROWS)
         else:
@@ -274,6 +277,12 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own h
         highest = labels.amax(dim=axes)
         if bool((labels.amin(dim=axes) == highest).all()):
             self._put(out, highest.reshape(out.shape))
+        elif labels.ndim > 2 and all(
+            axis % labels.ndim > 1 for axis in axes
+        ):  # channels that share their pixels
+            rows = labels.movedim(axes, list(range(-len(axes), 0))).flatten(-len(axes))
+            self.labels.merge(rows[..., :1].expand_as(rows), rows)
+            self._put(out, rows[..., 0].reshape(out.shape))
         else:
             self.labels.fix(labels, "a sum over several channels")
 

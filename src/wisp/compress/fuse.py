@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from wisp.compress.branches import merge_in_place
-from wisp.compress.change import Change, describe_change
+from wisp.compress.change import Change, Costs, describe_change
 from wisp.errors import ModelError
 from wisp.models.edits import Edit, Fold
 from wisp.models.folding import fold_in_place
@@ -61,5 +61,5 @@ def fuse(model: nn.Module, config: FuseConfig, *, image_size: int) -> tuple[nn.M
     if not edits:
         notes.append("there is nothing to fuse: no BatchNorm behind a layer, no parallel branches")
     return after, describe_change(
-        before, after, method="fuse", image_size=image_size, edits=edits, notes=notes
+        before, after, method="fuse", costs=Costs(image_size), edits=edits, notes=notes
     )

@@ -32,6 +32,7 @@ class Labels:
         depthwise: names of weights whose rows follow their inputs one by one.
         reasons: why labels became fixed, with the labels.
         names: the name of each parameter and buffer by its id.
+        proving: whether labels are proven.
     """
 
     def __init__(
@@ -42,14 +43,14 @@ class Labels:
         self.depthwise = set(depthwise)
         self.reasons: dict[str, list[int]] = {}
         self.names, self._shared = _names(model)
-        self._proving = seeds is not None
+        self.proving = seeds is not None
         self._parents = [FIXED]
         self._table: Tensor | None = None  # the root of every label, NONE at its end; None after a change
         self._elements: dict[str, Tensor] = {}
 
     def roots(self, labels: Tensor) -> Tensor:
         """The labels with everything that became one also written as one."""
-        if self._proving:
+        if self.proving:
             return labels
         if self._table is None:
             self._table = torch.tensor([*map(self._root, range(len(self._parents))), NONE])
@@ -57,7 +58,7 @@ class Labels:
 
     def fix(self, labels: Tensor, reason: str) -> None:
         """Say that these channels cannot be removed."""
-        if self._proving:
+        if self.proving:
             return
         for label in torch.unique(labels).tolist():
             root = self._root(label) if label != NONE else FIXED
@@ -76,7 +77,7 @@ class Labels:
         pairs = pairs[:, (pairs[0] != pairs[1]) & (pairs != NONE).all(dim=0)]
         if not pairs.numel():
             return
-        if self._proving:
+        if self.proving:
             raise MismatchError(f"{pairs.shape[1]} values of different channels meet")
         number = len(self._parents)
         for pair in torch.unique(pairs[0] * number + pairs[1]).tolist():  # far faster than unique(dim=1)
@@ -105,13 +106,13 @@ class Labels:
             self.fix(labels, _TWO_WAYS)
         if key in self.axes:
             self.merge(self.axes[key], labels)
-        elif not self._proving:
+        elif not self.proving:
             self.axes[key] = labels
 
     def rows(self, name: str, count: int) -> Tensor:
         """The labels of a weight's outputs: new ones where it is met for the first time."""
         if (name, 0) not in self.axes:
-            if self._proving:
+            if self.proving:
                 raise MismatchError(f"{name} is used in another way than before")
             self.label_axis(name, 0, self._new(count), ROWS)
         return self.axes[name, 0]
@@ -121,7 +122,7 @@ class Labels:
         if name in self._elements:
             return self._elements[name]
         axes = [axis for axis in range(tensor.ndim) if (name, axis) in self.axes]
-        if self._proving:
+        if self.proving:
             labels = torch.full(tensor.shape, FIXED)
             for axis in axes[:1]:
                 shape = [1] * tensor.ndim
@@ -142,7 +143,7 @@ class Labels:
             roots = self.roots(labels)
             for axis in range(labels.ndim):
                 rows = roots.movedim(axis, 0).reshape(labels.shape[axis], -1)
-                if len(rows) > 1 and bool((rows == rows[:, :1]).all()) and not self._proving:
+                if len(rows) > 1 and bool((rows == rows[:, :1]).all()) and not self.proving:
                     self.axes.setdefault((name, axis), rows[:, 0])
                     break
             else:

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from wisp.compress.change import Change, describe_change
+from wisp.compress.change import Change, Costs, describe_change
 from wisp.compress.factors import Factorable, errors_by_rank, factored
 from wisp.compress.prune import Tune
 from wisp.compress.rank import variational_rank
 from wisp.errors import InputError, ModelError
-from wisp.macs import count_exact, count_macs
 from wisp.models.edits import Factor
 from wisp.models.folding import replace_module
 
@@ -81,7 +80,7 @@ def factorize(
         ModelError: the network cannot run on such images.
     """
     before = deepcopy(model).eval().cpu().float()
-    calls = _calls(before, image_size)
+    costs, calls = Costs(image_size), _calls(before, image_size)
     layers = list(calls.items())
     bar = tqdm(layers, desc="factor", unit="layer", leave=False, disable=None if progress else True)
     candidates = [candidate for name, positions in bar if (candidate := _candidate(before, name, positions))]
@@ -90,8 +89,7 @@ def factorize(
     if config.max_macs is None:
         edits = [edit for candidate in candidates if (edit := _variational(candidate))]
     else:
-        official, exact = count_macs(before, image_size).total, count_exact(before, image_size).total
-        excess = max(official, exact) - config.max_macs
+        excess = costs.larger(before) - config.max_macs
         edits = _within_budget(candidates, excess)
         most = sum(int(candidate.saved.max()) for candidate in candidates)
         if most < excess:
@@ -108,7 +106,7 @@ def factorize(
         before,
         after,
         method="lowrank",
-        image_size=image_size,
+        costs=costs,
         edits=edits,
         max_macs=config.max_macs,
         notes=notes,

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from wisp.compress.change import Change, describe_change
+from wisp.compress.change import Change, Costs, describe_change
 from wisp.compress.channels import (
     OUTPUTS,
     Channels,
@@ -25,12 +25,11 @@ from wisp.compress.channels import (
 from wisp.compress.importance import Losses, batchnorm_scale, magnitude, taylor
 from wisp.compress.labels import ROWS
 from wisp.errors import InputError, ModelError
-from wisp.macs import MacsReport, count_exact, count_macs
+from wisp.macs import MacsReport
 from wisp.models.edits import Edit, Norm
 
 Tune = Callable[[nn.Module, tuple[Edit, ...], int], nn.Module]
 """Fine-tunes a pruned network: (network, all edits so far, step from 1) to the trained one, of the same shape."""
-Count = Callable[[nn.Module, int], MacsReport]
 
 # Costs are estimated anew after each such share of the MACs, since they depend on both ends of a layer.
 _ROUND = 0.1
@@ -93,19 +92,17 @@ def prune(
     current = start
     edits: tuple[Edit, ...] = ()
     notes: list[str] = []
-    count = _binding(start, image_size)
-    before = count(start, image_size).total
+    costs = Costs(image_size)
+    before = costs.larger(start)
     least = _least_rows(start, image_size, config.least_share)
     with tqdm(total=config.steps, desc="prune", unit="step", disable=None if progress else True) as bar:
         for step in range(1, config.steps + 1):
             target = _target(before, config, step)
             channels = find_channels(current, image_size)
             importance = _importance(current, channels, config, image_size, losses)
-            plan = _Plan(
-                current, channels, importance, least, count=count, image_size=image_size, config=config
-            )
+            plan = _Plan(current, channels, importance, least, costs=costs, config=config)
             smaller = plan.reach(target)
-            edits = (*edits, *resize_edits(current, smaller))
+            edits = resize_edits(start, smaller)
             current = smaller if tune is None or not edits else tune(smaller, edits, step).eval().cpu()
             notes = plan.notes
             bar.update()
@@ -113,18 +110,12 @@ def prune(
         start,
         current,
         method="prune",
-        image_size=image_size,
+        costs=costs,
         edits=edits,
         max_macs=config.max_macs,
         notes=notes,
     )
     return current, change
-
-
-def _binding(model: nn.Module, image_size: int) -> Count:
-    """The counter that says more; it decides."""
-    official, exact = count_macs(model, image_size), count_exact(model, image_size)
-    return count_macs if official.total >= exact.total else count_exact
 
 
 def _target(before: int, config: PruneConfig, step: int) -> int:
@@ -168,16 +159,15 @@ class _Plan:
         importance: Tensor,
         least: dict[str, int],
         *,
-        count: Count,
-        image_size: int,
+        costs: Costs,
         config: PruneConfig,
     ) -> None:
         self.model, self.channels, self.importance = model, channels, importance
-        self.count, self.image_size, self.config = count, image_size, config
+        self.costs, self.image_size, self.config = costs, costs.image_size, config
         self.removed = torch.zeros(len(channels), dtype=torch.bool)
         self.room = self._room(least)
         probe = self._one_of_each_group()
-        self.allowed = sound_groups(model, channels, probe, image_size) & (self.room > 0)
+        self.allowed = sound_groups(model, channels, probe, self.image_size) & (self.room > 0)
         self.notes: list[str] = []
 
     def reach(self, target: int) -> nn.Module:
@@ -193,13 +183,12 @@ class _Plan:
         return smaller
 
     def _reach(self, target: int) -> nn.Module:
-        smaller = self.model
+        smaller, is_official = self.model, self._is_official()
         while True:
-            report = self.count(smaller, self.image_size)
+            report: MacsReport = self.costs.official(smaller) if is_official else self.costs.exact(smaller)
             excess = report.total - target
-            if excess <= 0:
-                other = count_exact if self.count is count_macs else count_macs
-                excess = other(smaller, self.image_size).total - target
+            if excess <= 0:  # by the counter that said more of the whole; the other one is asked at the end
+                excess = self.costs.larger(smaller) - target
             if excess <= 0:
                 return smaller
             chosen = self._cheapest(report, min(float(excess), _ROUND * report.total))
@@ -208,11 +197,15 @@ class _Plan:
             self.removed |= chosen
             smaller = remove_channels(self.model, self.channels, self.removed)
 
+    def _is_official(self) -> bool:
+        """Whether the competition's counter says more than the exact one, which does not see functions as zero."""
+        return self.costs.official(self.model).total >= self.costs.exact(self.model).total
+
     def _cheapest(self, report: MacsReport, saving: float) -> Tensor:
         """The next classes to go: those of least importance that together save about so many MACs."""
-        costs = self._costs(report)
+        saving_of = self._savings(report)
         # A class that costs nothing saves nothing: it is as good as any other at a MAC.
-        score = self.importance / costs.clamp(min=1.0) if self.config.per_mac else self.importance
+        score = self.importance / saving_of.clamp(min=1.0) if self.config.per_mac else self.importance
         chosen = torch.zeros_like(self.removed)
         room = self.room - torch.bincount(self.channels.group_of[self.removed], minlength=len(self.room))
         saved = 0.0
@@ -224,24 +217,24 @@ class _Plan:
                 continue
             chosen[index] = True
             room[group] -= 1
-            saved += float(costs[index])
+            saved += float(saving_of[index])
         return chosen
 
-    def _costs(self, report: MacsReport) -> Tensor:
+    def _savings(self, report: MacsReport) -> Tensor:
         """About how many MACs go with each class: its share of every layer that makes or reads it."""
         macs: dict[str, int] = {}
         for layer in report.layers:
             macs[layer.name] = macs.get(layer.name, 0) + layer.macs
         modules = dict(self.model.named_modules())
-        costs = torch.zeros(len(self.channels), dtype=torch.float64)
+        savings = torch.zeros(len(self.channels), dtype=torch.float64)
         stays = torch.cat((~self.removed, torch.tensor([True])))
         for (name, axis), classes in self.channels.axes.items():
             owner, _, attribute = name.rpartition(".")
             is_weight = (name, axis) in self.channels.roles
             if owner in macs and (is_weight or (attribute == "weight" and isinstance(modules[owner], Norm))):
                 share = macs[owner] / max(1, int(stays[classes].sum()))
-                costs += self.channels.sum_by_class(classes, torch.full((len(classes),), share))
-        return costs
+                savings += self.channels.sum_by_class(classes, torch.full((len(classes),), share))
+        return savings
 
     def _room(self, least: dict[str, int]) -> Tensor:
         """How many classes of each group may go."""
@@ -275,7 +268,7 @@ class _Plan:
         if stuck:
             names = ", ".join(self._made_by(stuck))
             self.notes.append(f"the network's own code counts on the number of channels behind {names}")
-        total = self.count(smaller, self.image_size).total
+        total = self.costs.larger(smaller)
         if total > target:
             self.notes.append(
                 f"{target:,} MACs cannot be reached by removing channels: at {total:,} every layer that can be pruned "

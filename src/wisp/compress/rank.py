@@ -1,8 +1,8 @@
 """The rank of a noisy matrix, in closed form but for one number (Nakajima et al., JMLR 2013).
 
 Empirical variational Bayes matrix factorisation: the matrix is a low-rank one plus noise of unknown variance. For a
-known variance, the global solution keeps the singular values above a threshold; the variance itself minimises a function
-of one number.
+known variance, the global solution keeps the singular values above a threshold; the variance itself minimises one
+function of one number.
 """
 
 from __future__ import annotations
