@@ -43,7 +43,8 @@ def write_submission(path: Path, files: Mapping[str, bytes], facts: Facts) -> Ma
         name: MemberDigest(size_bytes=len(files[name]), sha256=hashlib.sha256(files[name]).hexdigest())
         for name in sorted(files, key=order)
     }
-    manifest = Manifest(**facts.model_dump(), members=members)
+    said = facts.model_dump(include=set(Facts.model_fields))  # of a manifest, what is not its members
+    manifest = Manifest(**said, members=members)
     contents = {MANIFEST: strict_json.dumps(manifest.to_json()), **files}
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(contents, key=order):

@@ -113,7 +113,9 @@ def _ask(path: Path, images: list[str], seconds: int, answer_bytes: int) -> tupl
     program = _PROGRAM.format(path=[entry for entry in sys.path if entry])
     command = [sys.executable, "-I", "-c", program, str(path), str(MEMORY_BYTES), str(seconds), *images]
     limit = _LARGEST_DESCRIPTION + answer_bytes
-    done = run_bounded(command, seconds=_WALL * seconds, output_bytes=limit, environment={"OMP_NUM_THREADS": "1"})
+    done = run_bounded(
+        command, seconds=_WALL * seconds, output_bytes=limit, environment={"OMP_NUM_THREADS": "1"}
+    )
     if done.end != "exit" or done.status:
         memory = f"; at most {MEMORY_BYTES >> 30} GiB of memory and {seconds} seconds are given"
         raise SubmissionError(f"cannot be read or run within its bounds ({printable(done.reason)}{memory})")
