@@ -149,7 +149,7 @@ def _as_text(result: Reproduction, settings: Settings) -> str:
         rows.append(
             (
                 "interval",
-                f"{interval.low:.4f} to {interval.high:.4f} for one more result ({interval.level:.0%}; {interval.n} "
+                f"{max(0.0, interval.low):.4f} to {min(1.0, interval.high):.4f} for one more result ({interval.level:.0%}; {interval.n} "
                 f"seeds, standard deviation {interval.spread:.4f})",
             )
         )

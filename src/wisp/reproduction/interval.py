@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 LEVEL = 0.99  # an honest result is called not reproduced once in a hundred
 MOST_SEEDS = 1000
+FIRM_SPREAD = 10  # with fewer results their spread is itself uncertain: by a factor of two with three
 FEWEST_SEEDS = 3  # asked for where one or none says nothing of the spread; two have quantiles beyond all use
 
 Verdict = Literal["reproduced", "not reproduced", "undecided"]
@@ -62,8 +63,8 @@ class Decision:
     Attributes:
         verdict: `undecided` where the interval is too wide to say anything, or there is none.
         interval: None where fewer than two results are there.
-        more_seeds: for `undecided`: how many further seeds should decide, if they spread like those that are there;
-            None where no number of them would, or the verdict is another one.
+        more_seeds: for `undecided`: how many further seeds should decide, if they spread like those that are there, or
+            how many show first how they spread. None where no number of them would decide, or the verdict is another.
     """
 
     verdict: Verdict
@@ -128,11 +129,12 @@ def decide(
 
 
 def _more_seeds(interval: Interval, within: float) -> int | None:
-    """How many more results make the interval narrow enough, if the spread stays."""
-    for n in range(interval.n + 1, MOST_SEEDS + 1):
+    """How many more results make the interval narrow enough, if the spread stays; at first, for a firmer spread."""
+    last = FIRM_SPREAD if interval.n < FIRM_SPREAD else MOST_SEEDS
+    for n in range(interval.n + 1, last + 1):
         if _half_width(n, interval.spread, interval.level) <= within:
             return n - interval.n
-    return None
+    return last - interval.n if interval.n < FIRM_SPREAD else None
 
 
 def _half_width(n: int, spread: float, level: float) -> float:

@@ -32,7 +32,7 @@ from wisp.reproduction.photos import copy_photos
 from wisp.reproduction.retraining import Retraining, epochs_done, retrain
 from wisp.reproduction.verdict import Reproduction, Retrained, judge
 from wisp.sandbox import Limits
-from wisp.search.executors import ProcessExecutor
+from wisp.search.executors import Executor, ProcessExecutor
 from wisp.train.run import describe_data, prepare_folder
 
 STATE = "reproduction.json"
@@ -69,7 +69,9 @@ class Settings:
     progress: bool = True
 
 
-def reproduce(settings: Settings, *, resume: bool = False, overwrite: bool = False) -> Reproduction:
+def reproduce(
+    settings: Settings, *, resume: bool = False, overwrite: bool = False, executor: Executor | None = None
+) -> Reproduction:
     """Find out whether a submission is what its training gives.
 
     What looking refutes is not trained. Otherwise it is trained again, from the submission alone, with its own seed
@@ -80,6 +82,7 @@ def reproduce(settings: Settings, *, resume: bool = False, overwrite: bool = Fal
         settings: what is asked for.
         resume: go on with the reproduction in the folder, perhaps with more seeds; start it where there is none.
         overwrite: replace the one that is there.
+        executor: runs the trainings; None: each in a process of its own.
 
     Raises:
         SubmissionError, DataError, RecipeError, InputError: the input cannot be used.
@@ -98,7 +101,8 @@ def reproduce(settings: Settings, *, resume: bool = False, overwrite: bool = Fal
     if untrue:
         result = _refuted(untrue, claim, split, settings)
     else:
-        result = _retrain_and_judge(claim, dataset, split, described, settings)
+        executor = executor or ProcessExecutor(min(settings.workers, settings.seeds))
+        result = _retrain_and_judge(claim, dataset, split, described, settings, executor)
     notes = tuple(str(finding) for finding in findings if finding.severity == "warning")
     result = _with_remarks(result, notes)
     state = {**_identity(claim, described["digest"]), "seeds": settings.seeds, "result": result.to_json()}
@@ -120,7 +124,12 @@ def retraining_seeds(claim: Claim, n: int) -> list[int]:
 
 
 def _retrain_and_judge(
-    claim: Claim, dataset: Dataset, split: str, described: dict[str, Any], settings: Settings
+    claim: Claim,
+    dataset: Dataset,
+    split: str,
+    described: dict[str, Any],
+    settings: Settings,
+    executor: Executor,
 ) -> Reproduction:
     data = settings.data
     if claim.has_source:
@@ -150,7 +159,6 @@ def _retrain_and_judge(
         for seed in retraining_seeds(claim, settings.seeds)
     ]
     runs: dict[int, Retrained] = {}
-    executor = ProcessExecutor(min(settings.workers, len(tasks)))
     with (
         _watched(tasks, enabled=settings.progress),
         closing(executor.run(retrain, tasks)) as finished,

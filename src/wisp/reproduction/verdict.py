@@ -173,7 +173,7 @@ def _on_interval(f1: float, decision: Decision, within: float) -> str:
     interval = decision.interval
     if interval is None:
         return "fewer than two trainings to compare with"
-    bounds = f"{interval.low:.4f} to {interval.high:.4f} ({interval.level:.0%}, {interval.n} seeds)"
+    bounds = f"{max(0.0, interval.low):.4f} to {min(1.0, interval.high):.4f} ({interval.level:.0%}, {interval.n} seeds)"
     if decision.verdict == "not reproduced":
         return f"F1 {f1:.4f} lies outside of what the seeds give, {bounds}"
     if decision.verdict == "reproduced":
