@@ -1,9 +1,9 @@
 """A trained network made smaller: each method is (network, its config) -> (smaller network, `Change`)."""
 
 from wisp.compress.change import Change, LayerChange
-from wisp.compress.fuse import FuseConfig, fuse
+from wisp.compress.fusion import FuseConfig, fuse
 from wisp.compress.lowrank import LowRankConfig, factorize
-from wisp.compress.prune import PruneConfig, Tune, prune
+from wisp.compress.pruning import PruneConfig, Tune, prune
 
 __all__ = [
     "Change",

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from wisp.compress.change import Change, Costs, describe_change
 from wisp.compress.factors import Factorable, errors_by_rank, factored
-from wisp.compress.prune import Tune
+from wisp.compress.pruning import Tune
 from wisp.compress.rank import variational_rank
 from wisp.errors import InputError, ModelError
 from wisp.models.edits import Factor

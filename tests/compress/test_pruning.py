@@ -153,8 +153,8 @@ def test_batchnorm_scale_is_the_scale():
     )
 
 
-def test_importance_for_each_mac_prefers_expensive_channels():
-    """Two layers of equally important channels: the one on the large map goes."""
+def test_importance_for_each_mac_prefers_expensive_channels(monkeypatch):
+    """Channels of the first layer matter twice as much and cost ten times as much: they go, but for the option."""
     torch.manual_seed(0)
     model = nn.Sequential(
         conv(3, 8),
@@ -165,6 +165,13 @@ def test_importance_for_each_mac_prefers_expensive_channels():
         nn.Flatten(),
         nn.Linear(8, 5),
     )
+    first = find_channels(model, SIZE).axes["0.weight", 0]
+
+    def importance(network, channels, size):
+        return torch.where(torch.isin(torch.arange(len(channels)), first), 2.0, 1.0).double()
+
+    monkeypatch.setattr("wisp.compress.pruning.magnitude", importance)
+    monkeypatch.setattr("wisp.compress.plan._REFILLS", 0)
     target = count_macs(model, SIZE).total * 7 // 10
     widths = {}
     for per_mac in (True, False):
@@ -172,7 +179,26 @@ def test_importance_for_each_mac_prefers_expensive_channels():
         pruned, change = prune(model, config, image_size=SIZE, progress=False)
         assert change.reached
         widths[per_mac] = (pruned[0].out_channels, pruned[3].out_channels)
-    assert widths[True][1] == 8 > widths[False][1]
+    assert widths == {True: (5, 8), False: (5, 1)}
+
+
+def test_what_fits_below_the_target_is_put_back():
+    def sized(first, second):
+        return nn.Sequential(
+            conv(3, first), nn.MaxPool2d(8), conv(first, second), nn.Flatten(), nn.Linear(16 * second, 5)
+        )
+
+    torch.manual_seed(0)
+    model = sized(16, 32)
+    for target in (count_macs(model, SIZE).total * share // 4 for share in (3, 2, 1)):
+        pruned, change = prune(model, PruneConfig(max_macs=target), image_size=SIZE, progress=False)
+        assert change.reached
+        widths = [pruned[0].out_channels, pruned[2].out_channels]
+        assert widths != [16, 32]
+        for layer, full in enumerate((16, 32)):
+            wider = [width + (position == layer) for position, width in enumerate(widths)]
+            if wider[layer] <= full:
+                assert count_macs(sized(*wider), SIZE).total > target
 
 
 def test_pruning_in_steps_tunes_between_them():
@@ -253,6 +279,30 @@ def test_concatenated_channels_are_removed_where_they_are_read():
     assert change.reached
     assert pruned.two.in_channels == pruned.stem.out_channels + pruned.one.out_channels
     assert pruned.over.num_features == pruned.two.in_channels + pruned.two.out_channels
+
+
+class Joined(nn.Module):
+    """Two layers beside each other, added to one that is as wide as both: neither may vanish."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two, self.both, self.last = conv(3, 8), conv(3, 4), conv(3, 12), nn.Linear(12, CLASSES)
+
+    def forward(self, x):
+        x = torch.cat((self.one(x), self.two(x)), 1) + self.both(x)
+        return self.last(F.relu(x).mean((2, 3)))
+
+
+def test_no_layer_vanishes():
+    torch.manual_seed(0)
+    model = Joined()
+    with torch.no_grad():
+        model.two.weight *= 1e-3
+        model.both.weight[8:] *= 1e-3
+        model.last.weight[:, 8:] *= 1e-3
+    pruned, change = prune(model, PruneConfig(max_macs=1, least_share=0), image_size=16, progress=False)
+    assert [pruned.one.out_channels, pruned.two.out_channels, pruned.both.out_channels] == [1, 1, 2]
+    assert not change.reached
 
 
 def test_wrong_wishes_are_one_line():
