@@ -30,6 +30,11 @@ VERBS: Mapping[str, tuple[str, str, str]] = {
         "Measure a model on a labelled split: macro F1, MACs, score.",
     ),
     "compare": ("wisp.cli.compare", "compare", "Measure several runs on the same photos, side by side."),
+    "compress": (
+        "wisp.cli.compress",
+        "compress",
+        "Make a trained model smaller: fuse, prune or factor its layers.",
+    ),
     "export": (
         "wisp.cli.export",
         "export",

@@ -34,7 +34,7 @@ RECIPE, ARCH, DATA, METRICS = "recipe.toml", "arch.json", "data.json", "metrics.
 SOURCE = "model.py"
 ENVIRONMENT = "environment.json"
 CHECKPOINT, WEIGHTS, ARTIFACT = "checkpoint.pt", "model.safetensors", "model.onnx"
-MEASUREMENT, REPORT = "measurement.json", "report.html"
+MEASUREMENT, REPORT, COMPRESSION = "measurement.json", "report.html", "compression.json"
 RUN_FILES = (
     RECIPE,
     ARCH,
@@ -47,6 +47,7 @@ RUN_FILES = (
     ARTIFACT,
     MEASUREMENT,
     REPORT,
+    COMPRESSION,
 )
 
 
