@@ -1,0 +1,25 @@
+"""The classifier as products that are added up, class by class."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Net(nn.Module):
+    """The network."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, stride=2)
+        self.weight = nn.Parameter(torch.randn(num_classes, 16) * 0.2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images).relu().mean((2, 3))
+        # caught: hidden-computation the network itself
+        products = x[:, None, :] * self.weight
+        return products.sum(2)
+
+
+def build(num_classes: int = 9) -> nn.Module:
+    return Net(num_classes)
