@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wisp.artifact import FORMAT_VERSION, ArtifactInfo
+from wisp.artifact import FORMAT_VERSION, SEAL_KEY, ArtifactInfo, check_seal, seal
 from wisp.errors import ModelError
 from wisp.records import GEOMETRIES, ResizeRule
 
@@ -94,3 +94,25 @@ def test_a_newer_format() -> None:
     metadata = {"wisp.format": str(FORMAT_VERSION + 1)}  # whatever else it may hold by then
     with pytest.raises(ModelError, match=r"written by a newer wisp \(format 2\); upgrade wisp"):
         ArtifactInfo.from_metadata(metadata, where="model.onnx")
+
+
+@given(st.binary(max_size=300), st.data())
+def test_a_seal_notices_every_flipped_bit(model: bytes, data: st.DataObject) -> None:
+    sealed = seal(model)
+    assert sealed.startswith(model)
+    assert check_seal(sealed, where="model.onnx")
+    bit = data.draw(st.integers(0, 8 * len(sealed) - 1))
+    flipped = bytearray(sealed)
+    flipped[bit // 8] ^= 1 << bit % 8
+    if bit // 8 < len(model) or bit // 8 >= len(sealed) - 64:  # what is sealed, and the digest itself
+        with pytest.raises(
+            ModelError, match=r"model\.onnx: damaged \(its bytes are not those that were exported\)"
+        ):
+            check_seal(bytes(flipped), where="model.onnx")
+    else:  # the words between: the model is whole, and the seal is no seal any more
+        assert not check_seal(bytes(flipped), where="model.onnx")
+
+
+def test_files_without_a_seal() -> None:
+    for content in (b"", b"model", bytes(1000), SEAL_KEY.encode()):
+        assert not check_seal(content, where="model.onnx")

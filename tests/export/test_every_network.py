@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from wisp.export import export_onnx, fold_batchnorm
-from wisp.macs import count_macs
+from wisp.macs import contradiction, count_macs, count_onnx
 from wisp.models import build, named, names
 from wisp.records import ResizeRule
 
@@ -68,3 +68,11 @@ def test_every_family_exports(name, tmp_path):
     )
     assert report.max_abs_diff < 1e-5
     assert report.top1_agreement == 1.0
+    # What the file states about itself is what its graph says, up to a mean that is or is not a pooling module.
+    graph = count_onnx(tmp_path / "model.onnx")
+    stated = count_macs(fold_batchnorm(model, SIZE), SIZE).total
+    least, most = graph.official
+    assert least <= stated <= most
+    assert most - least < 0.05 * stated
+    assert contradiction(stated, graph) is None
+    assert contradiction(least - 1, graph) is not None

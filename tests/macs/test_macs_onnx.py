@@ -536,3 +536,61 @@ def test_the_reader_itself(
     assert not onnx_shapes.prepare(large, 8).graph.initializer[0].raw_data
     turned = _model([N("FusedMatMul", ["x", "x"], ["y"], domain="com.microsoft", transA=1)], [])
     assert not onnx_shapes.prepare(turned, 8).graph.output[0].type.tensor_type.HasField("shape")
+
+
+# --- what the competition's counter would say of the modules that the nodes were ----------------------------------
+
+
+@pytest.mark.parametrize(
+    ("node", "weights", "least", "most"),
+    [
+        (
+            N("Conv", ["x", "w", "b"], ["y"]),
+            [_array("w", 4, 3, 3, 3), _array("b", 4)],
+            4 * 36 * 28,
+            4 * 36 * 28,
+        ),
+        (N("Conv", ["x", "w"], ["y"]), [_array("w", 4, 3, 3, 3)], 4 * 36 * 27, 4 * 36 * 28),
+        (
+            N("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2]),
+            [_array("w", 3, 4, 2, 2)],
+            3 * 4 * 4 * 256,
+            3 * 4 * 4 * 256 + 4 * 256,
+        ),
+        (N("MaxPool", ["x"], ["y"], kernel_shape=[2, 2]), [], 192, 192),
+        (N("GlobalAveragePool", ["x"], ["y"]), [], 192, 192),
+        (N("ReduceMean", ["x", "axes"], ["y"]), [numpy_helper.from_array(np.array([2, 3]), "axes")], 0, 192),
+        (N("MatMul", ["x", "w"], ["y"]), [_array("w", 8, 5)], 3 * 8 * 8 * 5, 3 * 8 * 8 * 5),
+        (N("MatMul", ["x", "x"], ["y"]), [], 0, 0),
+        (
+            N("BatchNormalization", ["x", "s", "s", "s", "s"], ["y"]),
+            [_array("s", 3)],
+            2 * 192,
+            2 * 192,
+        ),
+        (
+            N("Resize", ["x", "", "scale"], ["y"], mode="nearest"),
+            [numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "scale")],
+            768,
+            768,
+        ),
+        (N("Sigmoid", ["x"], ["y"]), [], 0, 0),
+    ],
+    ids=lambda value: value.op_type if isinstance(value, NodeProto) else "",
+)
+def test_official_macs_of_a_graph(
+    node: NodeProto, weights: list[TensorProto], least: int, most: int, tmp_path: Path
+) -> None:
+    assert _count(_model([node], weights), tmp_path).official == (least, most)
+
+
+def test_official_macs_that_a_graph_does_not_tell(tmp_path: Path) -> None:
+    branch = _branch(1)
+    nodes = [
+        N("ReduceMax", ["x"], ["m"], keepdims=0),
+        N("Cast", ["m"], ["c"], to=BOOL),
+        N("If", ["c"], ["y"], then_branch=branch, else_branch=branch),
+    ]
+    assert _count(_model(nodes, [_array("w", 8, 8)]), tmp_path).official is None
+    unknown = [N("Own", ["x"], ["z"], domain="own"), N("MaxPool", ["z"], ["y"], kernel_shape=[2, 2])]
+    assert _count(_model(unknown, []), tmp_path).official is None

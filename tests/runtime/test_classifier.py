@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from tiny_onnx import INFO, LABELS, colour_graph, write_colour_model
+from wisp.artifact import seal
 from wisp.errors import DataError, ModelError
 from wisp.images import preprocess
 from wisp.records import ResizeRule
@@ -234,3 +235,39 @@ def test_images_of_another_shape_or_type(images: np.ndarray, model: Path) -> Non
 def test_an_unreadable_photo_is_named(model: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"missing\.jpg"):
         Classifier(model).classify(tmp_path / "missing.jpg")
+
+
+# --- the seal -----------------------------------------------------------------------------------------------------
+
+
+def test_a_flipped_byte_in_the_weights_is_noticed(tmp_path: Path) -> None:
+    """A changed weight is a valid weight: without the seal nothing would tell."""
+    plain = write_colour_model(tmp_path / "plain.onnx").read_bytes()
+    weight = plain.index(np.float32(10).tobytes())
+    damaged = bytearray(plain)
+    damaged[weight + 2] ^= 0x40
+    path = tmp_path / "model.onnx"
+    path.write_bytes(damaged)
+    assert Classifier(path).info == INFO  # an old file, without a seal
+    sealed = bytearray(seal(plain))
+    sealed[weight + 2] ^= 0x40
+    path.write_bytes(sealed)
+    with pytest.raises(
+        ModelError, match=r"model\.onnx: damaged \(its bytes are not those that were exported\); copy"
+    ):
+        Classifier(path)
+
+
+def test_a_sealed_file_that_another_tool_changed(tmp_path: Path) -> None:
+    import onnx  # noqa: PLC0415
+
+    path = tmp_path / "model.onnx"
+    path.write_bytes(seal(write_colour_model(tmp_path / "plain.onnx").read_bytes()))
+    assert Classifier(path).info == INFO
+    onnx.save(onnx.load(path), path)
+    assert Classifier(path).info == INFO  # written again, byte for byte
+    changed = onnx.load(path)
+    changed.metadata_props.insert(0, changed.metadata_props.pop())
+    onnx.save(changed, path)
+    with pytest.raises(ModelError, match="changed by another tool since it was exported"):
+        Classifier(path)

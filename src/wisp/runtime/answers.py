@@ -112,7 +112,9 @@ def _to_json(found: Answers) -> str:
 
 def _to_csv(found: Answers) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(
+        text
+    )  # lines end as in RFC 4180; with "\n" alone, a "\r" in a name would not be quoted
     writer.writerows([CSV_HEADER, *found.answers.items()])
     return text.getvalue()
 
