@@ -11,7 +11,7 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,search,cluster,dev]'
 	# torchvision is a test peer only (its weights' names, its models); its dependencies are ours already.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt torchvision
 	touch $@
@@ -40,7 +40,7 @@ bench: setup
 lock:
 	rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[train,search,cluster,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'torchvision==0.28.0'
 	# local version labels (+cpu) are a property of one index, not of the release
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' > constraints.txt

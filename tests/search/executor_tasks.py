@@ -73,3 +73,17 @@ def sleep_deaf(folder: Path) -> str:
     (folder / f"began-{os.getpid()}").touch()
     time.sleep(60)
     return "not killed"
+
+
+def die_once(task: tuple[Path, int]) -> int:
+    """Be killed the first time."""
+    folder, number = task
+    mark = folder / f"died-{number}"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def own_pid(_: int) -> int:
+    return os.getpid()

@@ -19,11 +19,14 @@ import pytest
 from wisp.errors import DataError, MissingExtraError, TrainingError
 from wisp.search import executors
 from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
+from wisp.search.simulation import SimulatedExecutor
 
 EXECUTORS = {
     "inline": InlineExecutor,
     "one process": lambda: ProcessExecutor(1),
     "two processes": lambda: ProcessExecutor(2),
+    "two processes for all": lambda: ProcessExecutor(2, reuse=True),
+    "three simulated": lambda: SimulatedExecutor(3, seconds=lambda task: 1.0),
 }
 
 
@@ -80,6 +83,39 @@ def test_a_task_is_drawn_only_when_it_can_start(executor: Executor) -> None:
         assert len(drawn) <= executor.workers + 1
 
 
+def test_a_result_is_handed_out_before_the_next_task_is_drawn(executor: Executor) -> None:
+    """What a result taught decides what comes next: only as many are decided blindly as run side by side."""
+    known: set[int] = set()
+    blind: list[int] = []
+
+    def tasks() -> Iterator[int]:
+        for task in range(6):
+            blind.append(task - len(known))
+            yield task
+
+    with closing(executor.run(executor_tasks.square, tasks())) as results:
+        known.update(task for task, _ in results)
+    assert max(blind) <= executor.workers - 1
+
+
+def test_none_waits_for_a_result(executor: Executor) -> None:
+    """A strategy that has nothing to propose before something is known."""
+    known: list[int] = []
+
+    def tasks() -> Iterator[int | None]:
+        yield 0
+        asked = 0
+        while not known:
+            asked += 1
+            assert asked < 100, "asked again and again while the first one runs"
+            yield None
+        yield from (1, 2, None, 3)
+
+    for task, _ in executor.run(executor_tasks.square, tasks()):
+        known.append(task)
+    assert sorted(known) == [0, 1, 2, 3]
+
+
 def test_the_first_error_is_raised_as_it_was(executor: Executor) -> None:
     with pytest.raises(DataError, match=r"^photo two cannot be read$") as caught:
         list(executor.run(executor_tasks.fail_at_two, [1, 2, 3]))
@@ -103,7 +139,7 @@ def test_errors_keep_their_kind(executor: Executor, kind: str, error: type[BaseE
 
 
 def test_results_before_an_error_are_delivered() -> None:
-    for executor in (InlineExecutor(), ProcessExecutor(1)):
+    for executor in (InlineExecutor(), ProcessExecutor(1), SimulatedExecutor(1, seconds=lambda task: 1.0)):
         results = executor.run(executor_tasks.fail_at_two, [0, 1, 2])
         assert [next(results), next(results)] == [(0, 0), (1, 1)]
         with pytest.raises(DataError):
@@ -154,6 +190,21 @@ def test_a_killed_worker_is_one_clear_line() -> None:
     with pytest.raises(TrainingError, match=r"a worker process died \(exit code -9: .*--resume") as caught:
         list(ProcessExecutor(2).run(executor_tasks.die, [0, 1]))
     assert "\n" not in str(caught.value)
+
+
+def test_a_killed_workers_task_is_begun_again(tmp_path: Path) -> None:
+    executor = ProcessExecutor(2, reuse=True, retries=1)
+    results = list(executor.run(executor_tasks.die_once, [(tmp_path, task) for task in range(3)]))
+    assert sorted(result for _, result in results) == [0, 1, 2]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["died-0", "died-1", "died-2"]
+
+
+def test_one_process_does_many_tasks() -> None:
+    seen = [pid for _, pid in ProcessExecutor(1, reuse=True).run(executor_tasks.own_pid, range(3))]
+    assert len(set(seen)) == 1
+    assert not is_running(seen[0])
+    fresh = [pid for _, pid in ProcessExecutor(1).run(executor_tasks.own_pid, range(2))]
+    assert len(set(fresh)) == 2
 
 
 def test_a_bug_keeps_the_workers_traceback() -> None:
@@ -208,14 +259,18 @@ def test_what_a_worker_process_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """In this process, one step after the other: what the tests above saw from outside."""
     handlers = []
     monkeypatch.setattr(signal, "signal", lambda *args: handlers.append(args))
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    executors._start(pickle.dumps((executor_tasks.square, 3)), sender)
-    assert receiver.recv() == (9, None)
+    ours, theirs = multiprocessing.Pipe()
+    ours.send_bytes(pickle.dumps((executor_tasks.square, 3)))
+    ours.send_bytes(pickle.dumps((executor_tasks.fail_at_two, 2)))
+    ours.send_bytes(pickle.dumps((executor_tasks.raise_kind, "interrupt")))
+    executors._start(theirs)  # it ends: it was told to stop
+    assert ours.recv() == (9, None)
+    assert isinstance(ours.recv()[1], DataError)
+    assert isinstance(ours.recv()[1], KeyboardInterrupt)
     assert handlers == [(signal.SIGTERM, signal.default_int_handler)]
-    receiver.close()
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    receiver.close()  # the parent went away
-    executors._start(pickle.dumps((executor_tasks.fail_at_two, 2)), sender)
+    ours.close()  # the parent went away
+    executors._start(theirs)
+    theirs.close()
 
     class Parent:
         sentinel, other_end = os.pipe()

@@ -17,6 +17,7 @@ TRAIN_EXTRA = frozenset(
         "onnxscript",
         "pydantic",
         "safetensors",
+        "sqlalchemy",
         "tomli_w",
         "tqdm",
         "filelock",

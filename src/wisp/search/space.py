@@ -116,7 +116,7 @@ class Space:
         """
         options = candidate.arch.options
         if not isinstance(options, WispOptions):
-            raise ValueError(f"{candidate.name}: not of the wisp family")
+            raise ValueError(f"{candidate.name}: not of the wisp family")  # noqa: TRY004  (a network, but another)
         values: list[Any] = [
             candidate.image_size,
             (options.stem.kernel, options.stem.stride),
