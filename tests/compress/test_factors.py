@@ -34,6 +34,32 @@ def test_a_matrix_is_split_at_the_least_error(rows, columns, seed, data):
 
 
 @settings(deadline=None, max_examples=25)
+@given(SIDES, SIDES, st.integers(0, 2**31 - 1), st.data())
+def test_with_known_inputs_the_outputs_are_approximated_best(rows, columns, seed, data):
+    """The error of the outputs over all inputs is the energy that is left out of W root(E[x x^T])."""
+    matrix, samples = gaussian(rows, columns, seed=seed), gaussian(40, columns, seed=seed + 1)
+    samples = samples * torch.linspace(0.5, 4, columns, dtype=torch.float64)
+    rank = data.draw(st.integers(1, min(rows, columns)))
+    left, right = split_matrix(matrix, rank, samples.t() @ samples)
+
+    def error(approximation):
+        return (samples @ (matrix - approximation).t()).square().sum()
+
+    blind_left, blind_right = split_matrix(matrix, rank)
+    assert (
+        error(left @ right) <= 1.01 * error(blind_left @ blind_right) + 1e-12
+    )  # a little for the conditioning
+    values = torch.linalg.svdvals(matrix @ torch.linalg.cholesky(samples.t() @ samples))
+    torch.testing.assert_close(error(left @ right), values[rank:].square().sum(), rtol=0.02, atol=1e-6)
+    layer = nn.Linear(columns, rows).double()
+    layer.weight.data = matrix
+    share = errors_by_rank(layer, samples.t() @ samples)[rank]
+    torch.testing.assert_close(
+        share, values[rank:].square().sum() / values.square().sum(), rtol=0.05, atol=5e-3
+    )
+
+
+@settings(deadline=None, max_examples=25)
 @given(SIDES, SIDES, st.integers(1, 5), st.integers(0, 2**31 - 1), st.data())
 def test_a_kernel_is_split_no_worse_than_by_truncation(outputs, inputs, side, seed, data):
     kernel = gaussian(outputs, inputs, side, side, seed=seed)

@@ -109,6 +109,28 @@ def test_the_budget_is_met_at_nearly_the_least_loss():
     assert _within_budget(candidates, 0) == []
 
 
+def test_known_images_decide_what_is_lost():
+    """A layer that only ever sees three directions loses nothing at rank three, whatever its weights."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        conv(3, 3, 1, bias=False),
+        conv(3, 16, 1, bias=False),
+        conv(16, 16, 1, stride=2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 4),
+    )
+    target = count_macs(model, 16).total - 64 * (16 * 16 - 3 * 32) - 8
+    results = {}
+    for known in (None, lambda: [images(16, 4), images(16, 2)]):
+        config = LowRankConfig(max_macs=target)
+        small, change = factorize(model, config, image_size=16, images=known, progress=False)
+        with torch.no_grad():
+            results[known is not None] = float((small(images(16)) - model(images(16))).abs().max())
+        assert change.reached
+    assert 20 * results[True] < results[False]
+
+
 def test_a_budget_beyond_reach_ends_with_rank_one_and_says_so():
     model = family("wisp-250k")
     _, change = factorize(model, LowRankConfig(max_macs=1), image_size=SIZE, progress=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +16,11 @@ from wisp.compress.factors import Factorable, errors_by_rank, factored
 from wisp.compress.pruning import Tune
 from wisp.compress.rank import variational_rank
 from wisp.errors import InputError, ModelError
-from wisp.models.edits import Factor
+from wisp.models.edits import Factor, is_pointwise
 from wisp.models.folding import replace_module
+
+Images = Callable[[], Iterable[Tensor]]
+"""A few batches of normalised images, the same ones each time."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class _Candidate:
         layer: itself.
         ranks: choices, (choices, 1 or 2); the first row, zeros, stands for the layer as it is.
         saved: MACs that each choice saves, (choices,); only choices that save some are listed.
-        lost: the share of the weights' energy that each one loses, (choices,).
+        lost: the share of the weights' energy (of the outputs', where inputs are known) that each loses, (choices,).
+        moment: of the inputs, see `split_matrix`; None where they are not known.
     """
 
     name: str
@@ -54,6 +58,11 @@ class _Candidate:
     ranks: Tensor
     saved: Tensor
     lost: Tensor
+    moment: Tensor | None = None
+
+    def factored(self, edit: Factor) -> tuple[nn.Sequential, nn.Module]:
+        """See `wisp.compress.factors.factored`."""
+        return factored(self.layer, edit, self.moment)
 
 
 def factorize(
@@ -61,6 +70,7 @@ def factorize(
     config: LowRankConfig,
     *,
     image_size: int,
+    images: Images | None = None,
     tune: Tune | None = None,
     progress: bool = True,
 ) -> tuple[nn.Module, Change]:
@@ -73,6 +83,8 @@ def factorize(
         model: takes float images N x 3 x image_size x image_size, gives logits. Left as it was.
         config: how the ranks are chosen.
         image_size: pixels.
+        images: gives a few batches of normalised images, N x 3 x image_size x image_size; then linear layers and 1x1
+            convolutions lose the least of their outputs on them, instead of the least of their weights.
         tune: fine-tunes at the end; None leaves the weights as they are.
         progress: show a bar on a terminal.
 
@@ -83,7 +95,12 @@ def factorize(
     costs, calls = Costs(image_size), _calls(before, image_size)
     layers = list(calls.items())
     bar = tqdm(layers, desc="factor", unit="layer", leave=False, disable=None if progress else True)
-    candidates = [candidate for name, positions in bar if (candidate := _candidate(before, name, positions))]
+    moments = {} if images is None else _moments(before, calls, images)
+    candidates = [
+        candidate
+        for name, positions in bar
+        if (candidate := _candidate(before, name, positions, moments.get(name)))
+    ]
     candidates = _usable(before, candidates, image_size)
     notes: list[str] = []
     if config.max_macs is None:
@@ -99,7 +116,7 @@ def factorize(
             )
     if not edits:
         notes.append("no layer was factored: none gets cheaper at the rank that it needs")
-    after = _apply(before, edits)
+    after = _apply(before, candidates, edits)
     if tune is not None and edits:
         after = tune(after, tuple(edits), 1).eval().cpu()
     return after, describe_change(
@@ -147,13 +164,42 @@ def _calls(model: nn.Module, image_size: int) -> dict[str, list[tuple[int, int]]
     return calls
 
 
-def _candidate(model: nn.Module, name: str, positions: Sequence[tuple[int, int]]) -> _Candidate | None:
+def _moments(model: nn.Module, names: Iterable[str], images: Images) -> dict[str, Tensor]:
+    """The sum of x x^T over the inputs x of each linear layer and 1x1 convolution, inputs x inputs."""
+    moments: dict[str, Tensor] = {}
+    handles = []
+    for name in names:
+        layer = model.get_submodule(name)
+        if isinstance(layer, nn.Conv2d) and not is_pointwise(layer):
+            continue
+
+        def record(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor, name: str = name) -> None:
+            values = inputs[0].detach()
+            if isinstance(layer, nn.Conv2d):
+                values = values[..., :: layer.stride[0], :: layer.stride[1]].movedim(1, -1)
+            rows = values.reshape(-1, values.shape[-1]).double()
+            moments[name] = moments.get(name, 0) + rows.t() @ rows
+
+        handles.append(layer.register_forward_hook(record))
+    try:
+        with torch.no_grad():
+            for batch in images():
+                model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return moments
+
+
+def _candidate(
+    model: nn.Module, name: str, positions: Sequence[tuple[int, int]], moment: Tensor | None = None
+) -> _Candidate | None:
     layer = model.get_submodule(name)
     assert isinstance(layer, Factorable)  # noqa: S101  (only such have calls)
     seen, made = (sum(column) for column in zip(*positions, strict=True))
     outputs, inputs = layer.weight.shape[:2]
     area = layer.weight[0, 0].numel()
-    lost = errors_by_rank(layer)
+    lost = errors_by_rank(layer, moment)
     if lost.ndim == 1:
         ranks = torch.arange(len(lost))[:, None]
         cost = made * (inputs + outputs) * ranks[:, 0]
@@ -173,6 +219,7 @@ def _candidate(model: nn.Module, name: str, positions: Sequence[tuple[int, int]]
         ranks=torch.cat((whole.expand(1, ranks.shape[1]), ranks[chosen])),
         saved=torch.cat((whole, saved[chosen])),
         lost=torch.cat((whole.double(), lost[chosen])),
+        moment=moment,
     )
 
 
@@ -224,20 +271,20 @@ def _usable(model: nn.Module, candidates: list[_Candidate], image_size: int) -> 
 
     def works(some: list[_Candidate]) -> bool:
         edits = [Factor(layer=one.name, ranks=tuple(one.ranks[-1].tolist())) for one in some]
-        return _agrees(model, edits, image_size)
+        return _agrees(model, some, edits, image_size)
 
     if works(candidates):
         return candidates
     return [candidate for candidate in candidates if works([candidate])]
 
 
-def _agrees(model: nn.Module, edits: Sequence[Factor], image_size: int) -> bool:
+def _agrees(
+    model: nn.Module, candidates: Sequence[_Candidate], edits: Sequence[Factor], image_size: int
+) -> bool:
     """Whether the network of chains computes what the network with their products for weights does."""
     chains, products = deepcopy(model), deepcopy(model)
-    for edit in edits:
-        layer = model.get_submodule(edit.layer)
-        assert isinstance(layer, Factorable)  # noqa: S101
-        chain, product = factored(layer, edit)
+    for candidate, edit in zip(candidates, edits, strict=True):
+        chain, product = candidate.factored(edit)
         replace_module(chains, chains.get_submodule(edit.layer), chain)
         replace_module(products, products.get_submodule(edit.layer), product)
     images = torch.randn(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
@@ -248,10 +295,9 @@ def _agrees(model: nn.Module, edits: Sequence[Factor], image_size: int) -> bool:
         return False
 
 
-def _apply(model: nn.Module, edits: Sequence[Factor]) -> nn.Module:
+def _apply(model: nn.Module, candidates: Sequence[_Candidate], edits: Sequence[Factor]) -> nn.Module:
     after = deepcopy(model)
+    by_name = {candidate.name: candidate for candidate in candidates}
     for edit in edits:
-        layer = after.get_submodule(edit.layer)
-        assert isinstance(layer, Factorable)  # noqa: S101
-        replace_module(after, layer, factored(layer, edit)[0])
+        replace_module(after, after.get_submodule(edit.layer), by_name[edit.layer].factored(edit)[0])
     return after

@@ -93,9 +93,15 @@ class Plan:
         """The same with those removed classes put back that fit below the target, the most important ones first."""
         if not self.removed.any() or self.costs.larger(smaller) > target:
             return smaller
-        order = self._score(self._savings(self._report(smaller))).argsort(descending=True).tolist()
-        before, best = self.removed.clone(), smaller
-        for index in [index for index in order if before[index]][:_REFILLS]:
+        before, best, tried = self.removed.clone(), smaller, torch.zeros_like(self.removed)
+        for _ in range(_REFILLS):
+            report = self._report(best)
+            saving_of = self._savings(report)
+            fits = self.removed & ~tried & (saving_of <= target - report.total)
+            if not fits.any():
+                break
+            index = int(torch.where(fits, self._score(saving_of), -math.inf).argmax())
+            tried[index] = True
             self.removed[index] = False
             larger = remove_channels(self.model, self.channels, self.removed)
             if self._report(larger).total <= target:

@@ -36,14 +36,16 @@ class PruneConfig:
         importance: `taylor` (needs losses), `magnitude` or `batchnorm`.
         steps: how often to prune and fine-tune; the MACs fall by the same factor each time.
         least_share: the share of each layer's channels that stays in any case (at least one channel does).
-        per_mac: rank by importance for each MAC saved instead of importance alone.
+        per_mac: rank by importance for each MAC saved instead of importance alone; None: of `taylor` only, which is in
+            the loss's own unit. Sizes of weights divided by MACs ruin the cheap first layers
+            (docs/records/2026-11-25-compression.md).
     """
 
     max_macs: int
     importance: Literal["taylor", "magnitude", "batchnorm"] = "magnitude"
     steps: int = 1
     least_share: float = 0.1
-    per_mac: bool = True
+    per_mac: bool | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that make no sense."""
@@ -85,6 +87,7 @@ def prune(
     edits: tuple[Edit, ...] = ()
     notes: list[str] = []
     costs = Costs(image_size)
+    per_mac = config.importance == "taylor" if config.per_mac is None else config.per_mac
     before = costs.larger(start)
     least = _least_rows(start, image_size, config.least_share)
     with tqdm(total=config.steps, desc="prune", unit="step", disable=None if progress else True) as bar:
@@ -92,7 +95,7 @@ def prune(
             target = _target(before, config, step)
             channels = find_channels(current, image_size)
             importance = _importance(current, channels, config, image_size, losses)
-            plan = Plan(current, channels, importance, least, costs=costs, per_mac=config.per_mac)
+            plan = Plan(current, channels, importance, least, costs=costs, per_mac=per_mac)
             smaller = plan.reach(target)
             edits = resize_edits(start, smaller)
             current = smaller if tune is None or not edits else tune(smaller, edits, step).eval().cpu()

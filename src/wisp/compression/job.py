@@ -183,7 +183,10 @@ def _apply(
         case "fuse":
             return fuse(model, FuseConfig(), image_size=size)
         case "lowrank":
-            return factorize(model, LowRankConfig(target), image_size=size, tune=tuner, progress=progress)
+            images = judge.images if judge else None
+            return factorize(
+                model, LowRankConfig(target), image_size=size, images=images, tune=tuner, progress=progress
+            )
         case "prune":
             assert target is not None  # noqa: S101  (Options makes sure)
             config = PruneConfig(

@@ -138,6 +138,14 @@ class Judge:
         Raises:
             DataError: unreadable photos, or none to learn from.
         """
+        for images, labels in self._batches():
+            yield F.cross_entropy(model(images), labels)
+
+    def images(self) -> Iterator[Tensor]:
+        """The photos of these batches, normalised, n x 3 x H x W."""
+        return (images for images, _ in self._batches())
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         samples = self.dataset.split(TRAIN)
         if not samples:
             raise DataError(f"{self.dataset.root}: no training photos to measure importance on")
@@ -145,7 +153,7 @@ class Judge:
         photos = self._photos(tuple(samples[index] for index in order[: _BATCHES * _BATCH]))
         for start in range(0, len(photos), _BATCH):
             part = slice(start, start + _BATCH)
-            yield F.cross_entropy(model(normalize(photos.rows(part))), photos.labels[part])
+            yield normalize(photos.rows(part)), photos.labels[part]
 
     def _photos(self, samples: tuple[Sample, ...]) -> Photos:
         cached = build_cache(
