@@ -17,7 +17,7 @@ from benchmarks.photographs import photographs
 from wisp.data.cache import build_cache
 from wisp.models import build, named
 from wisp.records import Sample
-from wisp.train.averaging import update_average
+from wisp.train.averaging import averaged_tensors, update_average
 from wisp.train.losses import weighted_cross_entropy
 from wisp.train.photos import Photos, training_batch
 from wisp.train.recipe import Recipe
@@ -37,7 +37,8 @@ def main() -> None:
         photos = Photos(cached.images, torch.from_numpy(cached.labels))
         model = build(arch).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = build(arch)
-        optimizer = torch.optim.AdamW(model.parameters())
+        averaged = averaged_tensors(average, model)
+        optimizer = torch.optim.AdamW(model.parameters(), fused=True)
         generator = torch.Generator().manual_seed(0)
         weights = torch.ones(9)
         loading, steps = [], []
@@ -50,7 +51,7 @@ def main() -> None:
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            update_average(average, model, decay=recipe.ema_decay, step=step)
+            update_average(averaged, decay=recipe.ema_decay, step=step)
             if step >= _WARMUP:
                 loading.append(loaded - started)
                 steps.append(time.perf_counter() - started)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from wisp.train.averaging import update_average
+from wisp.train.averaging import averaged_tensors, update_average
 from wisp.train.schedule import warmup_cosine
 
 
@@ -19,7 +19,7 @@ def test_the_average_moves_by_its_formula(step: int, decay: float) -> None:
     average, model = (nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)) for _ in range(2))
     model(torch.randn(2, 3, 4, 4))  # fills the running statistics and counts the batch
     before, now = copy.deepcopy(average.state_dict()), model.state_dict()
-    update_average(average, model, decay=0.99, step=step)
+    update_average(averaged_tensors(average, model), decay=0.99, step=step)
     for name, value in average.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value, decay * before[name] + (1 - decay) * now[name])
@@ -29,8 +29,13 @@ def test_the_average_moves_by_its_formula(step: int, decay: float) -> None:
 
 def test_without_decay_the_average_is_the_model() -> None:
     average, model = nn.Linear(3, 2), nn.Linear(3, 2)
-    update_average(average, model, decay=0.0, step=100)
+    averaged = averaged_tensors(average, model)
+    update_average(averaged, decay=0.0, step=100)
     torch.testing.assert_close(average.weight, model.weight)
+    with torch.no_grad():
+        model.weight.fill_(3.0)  # the pairs are those of the modules, not copies
+    update_average(averaged, decay=0.0, step=100)
+    assert average.weight.eq(3.0).all()
 
 
 @settings(deadline=None, max_examples=50)

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from tiny_training import ARCH, BUSY, EASY, log_rows, open_in, paint_photos, same_bits, train_in, weights
 from wisp.data.folders import load_dataset
@@ -20,10 +19,11 @@ from wisp.errors import DataError, ModelError, RecipeError, TrainingError
 from wisp.models import ArchSpec
 from wisp.records import VAL, Dataset
 from wisp.train import loop
+from wisp.train.averaging import AveragedTensors
 from wisp.train.loop import train
 from wisp.train.photos import epoch_order, load_photos, predict_classes
 from wisp.train.run import ARCH as ARCH_FILE
-from wisp.train.run import CHECKPOINT, DATA, METRICS, RECIPE, WEIGHTS, read_run
+from wisp.train.run import CHECKPOINT, DATA, ENVIRONMENT, METRICS, RECIPE, WEIGHTS, read_run
 
 STEPS = 48 // BUSY.batch_size
 
@@ -106,7 +106,7 @@ def test_ctrl_c_while_photos_are_decoded_acts_at_once(
         train_in(tmp_path / "run", photos)
 
 
-@pytest.mark.parametrize("write", range(1, 10))
+@pytest.mark.parametrize("write", range(1, 11))
 def test_a_crash_before_any_write(
     photos: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: int
 ) -> None:
@@ -122,7 +122,7 @@ def test_a_crash_before_any_write(
     monkeypatch.setattr(Path, "replace", crash)
     with pytest.raises(_KilledError):
         train_in(folder, photos)
-    assert calls == [DATA, ARCH_FILE, RECIPE, METRICS, *[CHECKPOINT] * 4, WEIGHTS][:write]
+    assert calls == [DATA, ARCH_FILE, ENVIRONMENT, RECIPE, METRICS, *[CHECKPOINT] * 4, WEIGHTS][:write]
     assert not (folder / WEIGHTS).exists()
     train_in(folder, photos)
     assert same_bits(reference, folder)
@@ -346,7 +346,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     def arm(after_steps: int, number: int) -> None:
         original, counted = loop.update_average, []
 
-        def update(*args: Tensor, **kwargs: object) -> None:
+        def update(*args: AveragedTensors, **kwargs: object) -> None:
             counted.append(1)
             if len(counted) == after_steps:
                 signal.raise_signal(number)

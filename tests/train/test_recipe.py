@@ -56,7 +56,9 @@ def test_every_field_stands_in_the_page_with_default_and_unit(name: str) -> None
         assert default == "none"
         assert "Left out:" in meaning
     else:
-        assert default.strip("`") == tomli_w.dumps({"x": FIELDS[name]}).removeprefix("x = ").strip().strip('"')
+        assert default.strip("`") == tomli_w.dumps({"x": FIELDS[name]}).removeprefix("x = ").strip().strip(
+            '"'
+        )
     assert unit.strip()
     assert len(meaning) > 20
 

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 
-def update_average(average: nn.Module, model: nn.Module, *, decay: float, step: int) -> None:
-    """Move `average` towards `model`, parameters and buffers alike.
+@dataclass(frozen=True)
+class AveragedTensors:
+    """The tensors of an average and of the model that it follows, pair by pair.
+
+    `slow` follows `fast`, tensors of floats; each pair of `counters` (the average's first) is simply equal.
+    """
+
+    slow: list[Tensor]
+    fast: list[Tensor]
+    counters: list[tuple[Tensor, Tensor]]
+
+
+def averaged_tensors(average: nn.Module, model: nn.Module) -> AveragedTensors:
+    """Parameters and buffers alike. Looked up once: for hundreds of tiny tensors that takes longer than the averaging.
+
+    They stay the same tensors as long as weights are loaded in place (`load_state_dict`), not replaced.
+    """
+    pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
+    floats = [pair for pair in pairs if pair[0].is_floating_point()]
+    return AveragedTensors(
+        slow=[ours for ours, _ in floats],
+        fast=[theirs for _, theirs in floats],
+        counters=[pair for pair in pairs if not pair[0].is_floating_point()],
+    )
+
+
+@torch.no_grad()
+def update_average(tensors: AveragedTensors, *, decay: float, step: int) -> None:
+    """Move the average towards the model.
 
     Early on the decay is smaller, (1 + step) / (10 + step), so that the average does not remember the random start.
     """
     decay = min(decay, (1 + step) / (10 + step))
-    slow: list[Tensor] = []
-    fast: list[Tensor] = []
-    for ours, theirs in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if ours.is_floating_point():
-            slow.append(ours)
-            fast.append(theirs)
-        else:
-            ours.copy_(theirs)
-    with torch.no_grad():
-        torch._foreach_lerp_(slow, fast, 1 - decay)  # one call instead of hundreds of tiny ones
+    for ours, theirs in tensors.counters:
+        ours.copy_(theirs)
+    torch._foreach_lerp_(tensors.slow, tensors.fast, 1 - decay)  # one call instead of hundreds of tiny ones

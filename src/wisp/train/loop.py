@@ -25,7 +25,7 @@ from wisp.files import write_text
 from wisp.metrics import confusion_matrix, macro_f1
 from wisp.models import build
 from wisp.records import Dataset
-from wisp.train.averaging import update_average
+from wisp.train.averaging import averaged_tensors, update_average
 from wisp.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from wisp.train.distributed import Processes, alone
 from wisp.train.losses import class_weights, distillation_loss, weighted_cross_entropy
@@ -117,6 +117,7 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
             initialize(model)
         model = model.to(procs.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = copy.deepcopy(model).requires_grad_(False)
+        averaged = averaged_tensors(average, model)
         parallel = procs.wrap(model)
         optimizer = _optimizer(model, recipe)
         generator = torch.Generator()
@@ -170,7 +171,7 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
                 if recipe.gradient_clip > 0:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
                 optimizer.step()
-                update_average(average, model, decay=recipe.ema_decay, step=taken)
+                update_average(averaged, decay=recipe.ema_decay, step=taken)
 
                 at.loss_sum += procs.mean(loss.item())
                 at.step += 1
