@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wisp.records import Dataset, Violation
 from wisp.rules.hearing import Judgement
@@ -39,6 +39,5 @@ class Case:
 
     def judged(self, rule: str) -> list[Violation]:
         """What running the network found against `rule`."""
-        return (
-            [] if self.judgement is None else [item for item in self.judgement.findings if item.rule == rule]
-        )
+        found = () if self.judgement is None else self.judgement.findings
+        return [replace(item, path=item.path or self.place) for item in found if item.rule == rule]

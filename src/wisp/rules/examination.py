@@ -194,17 +194,20 @@ def _every_behaviour(subject: Subject, reference: Run) -> Iterator[Violation]:
 
 
 def _evaluation_mode(model: nn.Module) -> Iterator[Violation]:
-    for name, module in model.named_modules():
-        if module.training:
-            yield finding(
-                HIDDEN_COMPUTATION,
-                "violation",
-                None,
-                f"stays in training mode after eval() ({type(module).__name__})",
-                "let eval() reach every module; do not override train() to the contrary",
-                module=name,
-            )
-            return
+    stuck = next(((name, module) for name, module in model.named_modules() if module.training), None)
+    if stuck is None:
+        return
+    name, module = stuck
+    above = [part for path, part in model.named_modules() if not path or f"{name}.".startswith(f"{path}.")]
+    replaced = [type(part).train.__code__ for part in above if type(part).train is not nn.Module.train]
+    yield finding(
+        HIDDEN_COMPUTATION,
+        "violation",
+        f"{replaced[0].co_filename}:{replaced[0].co_firstlineno}" if replaced else None,
+        f"stays in training mode after eval() ({type(module).__name__})",
+        "let eval() reach every module; do not override train() to the contrary",
+        module=name,
+    )
 
 
 def _answers_shape(answer: Tensor, num_classes: int | None) -> Iterator[Violation]:

@@ -226,4 +226,11 @@ def _compared(said: Testimony, replayed: dict[str, Any], path: str) -> list[Viol
         )
         severity: Severity = "violation" if replayed["macs"] > counted or replayed["unknown"] else "note"
         findings.append(finding(HIDDEN_COMPUTATION, severity, path, message, _LIE))
+    official = said.counts.get("official", 0)
+    if replayed["least_official"] > official:
+        message = (
+            f"its program has layers of {replayed['least_official']:,} MACs, and beside its source the competition's "
+            f"counter gave {official:,}"
+        )
+        findings.append(finding(HIDDEN_COMPUTATION, "violation", path, message, _LIE))
     return findings

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -26,8 +27,8 @@ def main() -> int:
     try:
         program = strict_json.loads(Path(PROGRAM).read_bytes(), max_depth=16, max_containers=1_000_000)
         images = draw_images(request["seed"], request["image_size"])
-        answers, macs, unknown = run_program(program, load_file(TENSORS), images)
-        said = {"answers": answers.tolist(), "macs": macs, "unknown": list(unknown)}
+        found = run_program(program, load_file(TENSORS), images)
+        said: dict[str, Any] = {**found._asdict(), "answers": found.answers.tolist()}
     except ModelError as error:
         said = {"failure": str(error)}
     except (strict_json.StrictJsonError, OSError, ValueError, KeyError, TypeError) as error:

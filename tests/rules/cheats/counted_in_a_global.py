@@ -17,7 +17,7 @@ class Net(nn.Module):
         self.head = nn.Linear(8, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        global calls
+        global calls  # noqa: PLW0603  (that is the trick)
         calls += 1
         layer = self.heavy if calls % 3 == 0 else self.conv
         # caught: hidden-computation conv

@@ -16,9 +16,9 @@ class Net(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images).relu()
         # caught: hidden-computation the network itself
-        if not hasattr(self, "extra"):
-            self.extra = nn.Conv2d(8, 8, 3, padding=1)
-        return self.head(self.extra(x).relu().mean((2, 3)))
+        if not hasattr(self, "more"):
+            self.more = nn.Conv2d(8, 8, 3, padding=1)
+        return self.head(self.more(x).relu().mean((2, 3)))
 
 
 def build(num_classes: int = 9) -> nn.Module:

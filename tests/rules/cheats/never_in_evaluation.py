@@ -1,6 +1,5 @@
 """A network that eval() does not reach."""
 
-# caught anywhere: hidden-computation the network itself
 from __future__ import annotations
 
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ class Net(nn.Module):
         layer = self.heavy if self.training else self.conv
         return self.head(layer(images).relu().mean((2, 3)))
 
+    # caught: hidden-computation the network itself
     def train(self, mode: bool = True) -> nn.Module:
         return super().train(True)
 
