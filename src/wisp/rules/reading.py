@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import MappingProxyType
 
 from wisp.records import Violation
+from wisp.rules.constants import fold
 from wisp.rules.findings import HIDDEN_COMPUTATION, finding
 from wisp.rules.names import Names, SourceFile
 
@@ -138,6 +139,8 @@ _FORBIDDEN_MODULES = MappingProxyType(
     }
 )
 _DOUBTFUL_MODULES = frozenset(["asyncio", "concurrent", "multiprocessing", "signal", "threading", "time"])
+_OTHERS = ("torch.", "wisp.", "builtins.", "sys.")
+_SETTINGS = ("torch.backends.", "sys.path")
 _UNCONFIRMED = "make sure that all work is done by torch's layers, for every image alike"
 
 
@@ -155,7 +158,7 @@ def read_source(files: Sequence[SourceFile], names: Sequence[Names]) -> Iterator
                 yield _warning(file, node, "a product of matrices (@) outside of any layer")
             elif isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript):
                 yield from _reference(node, known)
-            elif isinstance(node, ast.Assign | ast.AugAssign | ast.Delete):
+            if isinstance(node, ast.Assign | ast.AugAssign | ast.Delete | ast.Call):
                 yield from _patches(node, known)
 
 
@@ -232,15 +235,19 @@ def _attribute(node: ast.Attribute, known: Names, is_known: bool) -> Iterator[Vi
         yield _warning(known.file, node, f".{name} computes outside of any layer")
 
 
-def _patches(node: ast.Assign | ast.AugAssign | ast.Delete, known: Names) -> Iterator[Violation]:
-    targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else [node.target]
+def _patches(node: ast.Assign | ast.AugAssign | ast.Delete | ast.Call, known: Names) -> Iterator[Violation]:
+    """Changes of what belongs to others: by assignment, or by `setattr` and `delattr`."""
+    if isinstance(node, ast.Call):
+        is_change = known.resolve(node.func) & {"builtins.setattr", "builtins.delattr"}
+        name = fold(node.args[1]) if is_change and len(node.args) > 1 else None
+        targets: list[ast.expr] = [ast.Attribute(node.args[0], name)] if isinstance(name, str) else []
+    else:
+        targets = [node.target] if isinstance(node, ast.AugAssign) else node.targets
     for target in targets:
         if not isinstance(target, ast.Attribute | ast.Subscript):
             continue
         for name in known.resolve(target):
-            if name.startswith(("torch.", "wisp.", "builtins.", "sys.")) and not name.startswith(
-                ("torch.backends.", "sys.path")
-            ):
+            if name.startswith(_OTHERS) and not name.startswith(_SETTINGS):
                 yield _violation(known.file, node, f"changes {name}, which is not its own")
 
 
