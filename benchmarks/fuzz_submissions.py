@@ -1,0 +1,435 @@
+"""Damaged and hostile files through everything that reads submissions and models.
+
+    python -m benchmarks.fuzz_submissions [--cases 10000] [--seed 0] [--record FILE.md] [--out FILE.json]
+
+Each case is one changed file (`benchmarks.mutations`), read in a process of its own, forked from a warm one. It fails
+where
+
+- anything but a `WispError` of one line comes out, or the process is killed by a signal;
+- a file is opened for writing, made, moved or removed outside the case's own folder, or is left behind in it;
+- it takes more memory or processor time than the bounds below.
+
+The helper processes that the verifier and the counter start (`wisp.submission.graph_process`, `wisp.macs.onnx_shapes`)
+are forked too instead of started, with the same limits: they do the same, without importing everything again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from PIL import Image
+
+import wisp.submission.graph
+from benchmarks import mutations
+from benchmarks.outcome import Bar, arguments, finish
+from wisp.child_process import Finished
+from wisp.data.folders import load_dataset
+from wisp.environment import processor_name
+from wisp.errors import WispError
+from wisp.files import write_text
+from wisp.macs import count_exact, count_onnx, onnx_shapes
+from wisp.macs import onnx as onnx_counter
+from wisp.models import build, named
+from wisp.packing import pack_run
+from wisp.records import Dataset
+from wisp.runtime import Classifier
+from wisp.submission import extract_submission, graph_process, verify_submission
+from wisp.train.recipe import Recipe
+from wisp.train.run import describe_data, open_run
+
+MEMORY_BYTES = 3 << 30  # resident, of a case and of each of its helpers
+CPU_SECONDS = 150  # of a case with its helpers
+WALL_SECONDS = 1800  # on a busy machine; nothing waits for anything
+SIZE = 16
+COLOURS = {"Blue": (20, 30, 230), "Green": (10, 200, 40), "Red": (220, 20, 30)}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+Kind = Literal["refused", "violations", "accepted", "FAILED"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case; `words` says how, for a table."""
+
+    kind: Kind
+    words: str
+    seconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something that reads files: how often it is tried, how the files are changed, and what reads them."""
+
+    name: str
+    share: float
+    changes: tuple[Callable[[bytes, random.Random], bytes], ...]
+    suffix: str
+    read: Callable[[Path], str]
+
+
+def main() -> None:
+    """Run the cases, print and record what became of them."""
+    parser = arguments("Damaged and hostile submissions and models.")
+    parser.add_argument("--cases", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="the first case to run, to repeat one")
+    parser.add_argument("--record", type=Path, help="the dated record to write (Markdown)")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="wisp-fuzz-") as folder:
+        results = run(Path(folder), options.cases, options.seed, options.first)
+    failed = [(case, name, outcome) for case, name, outcome in results if outcome.kind == "FAILED"]
+    for case, name, outcome in failed:
+        print(f"case {case}, {name}: {outcome.words}", file=sys.stderr)
+    numbers = {
+        "cases": len(results),
+        "seed": options.seed,
+        "minutes": (time.monotonic() - started) / 60,
+        "most_memory_mb": max(outcome.memory_bytes for _, _, outcome in results) / 1e6,
+        "most_cpu_seconds": max(outcome.seconds for _, _, outcome in results),
+        "outcomes": {
+            name: dict(Counter(o.kind for _, where, o in results if where == name))
+            for name in sorted({where for _, where, _ in results})
+        },
+    }
+    if options.record is not None:
+        write_text(options.record, markdown(numbers, results))
+    finish("fuzz_submissions", numbers, [Bar("cases that failed", len(failed), 0, at_most=True)], options.out)
+    if failed:
+        sys.exit(1)
+
+
+def run(folder: Path, cases: int, seed: int, first: int = 0) -> list[tuple[int, str, Outcome]]:
+    """All cases, each with the name of its target. Equal seeds give equal files."""
+    dataset, submissions, models = samples(folder / "samples")
+    _fork_helpers()
+    targets = list(_targets(dataset))
+    results = []
+    for case in range(first, cases):
+        chance = random.Random(f"{seed}-{case}")  # noqa: S311  (to be repeated, not to be secret)
+        target = chance.choices(targets, [target.share for target in targets])[0]
+        data = chance.choice(submissions if target.suffix == ".zip" else models)
+        changed = chance.choice(target.changes)(data, chance)
+        place = folder / "case"
+        place.mkdir()
+        (place / f"file{target.suffix}").write_bytes(changed)
+        results.append((case, target.name, _attempt(target, place)))
+        shutil.rmtree(place)
+        if case % 100 == 99:
+            failed = sum(outcome.kind == "FAILED" for _, _, outcome in results)
+            print(f"{case + 1:,} cases, {failed} failed", file=sys.stderr, flush=True)
+    return results
+
+
+def samples(folder: Path) -> tuple[Dataset, list[bytes], list[bytes]]:
+    """Photos, sound submissions of a network that is data and of one that is source, and exported models."""
+    photos = folder / "photos"
+    for label, colour in COLOURS.items():
+        for split in ("train", "val", "test"):
+            path = photos / split / label / f"{split}-{label}.png"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (20, 18), colour).save(path)
+    os.environ["WISP_CACHE"] = str(folder / "cache")
+    dataset = load_dataset(photos, progress=False)
+    submissions, models = [], []
+    recipe = Recipe(image_size=SIZE, epochs=1, batch_size=2)
+    for name in ("wisp-250k", "shufflenet_v2-x0.25"):
+        arch = named(name, len(COLOURS))
+        begun = open_run(folder / name, recipe, arch, describe_data(dataset, progress=False))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            begun.save_model(build(arch))
+        packed = pack_run(begun, dataset, folder / f"{name}.zip", progress=False)
+        submissions.append(packed.path.read_bytes())
+        models.append(begun.artifact.read_bytes())
+    count_exact(build(arch), SIZE)  # loads what is loaded once
+    return dataset, submissions, models
+
+
+def _targets(dataset: Dataset) -> Sequence[Target]:
+    def verify(path: Path) -> str:
+        return _violations(verify_submission(path))
+
+    def verify_with_photos(path: Path) -> str:
+        return _violations(verify_submission(path, dataset))
+
+    def extract(path: Path) -> str:
+        extract_submission(path, path.parent / "out")
+        shutil.rmtree(path.parent / "out")
+        return ""
+
+    def classify(path: Path) -> str:
+        classifier = Classifier(path)
+        size = classifier.info.resize.size
+        classifier.probabilities(np.zeros((2, size, size, 3), np.uint8))
+        return ""
+
+    def count(path: Path) -> str:
+        count_onnx(path)
+        return ""
+
+    blind = (mutations.flip_bytes, mutations.cut, mutations.insert)
+    headers = (mutations.change_zip_field, mutations.change_zip_members)
+    models = (mutations.change_onnx,)
+    return (
+        Target("verify, blind", 0.1, blind, ".zip", verify),
+        Target("verify, zip headers", 0.15, headers, ".zip", verify),
+        Target("verify, repaired contents", 0.15, (mutations.change_content,), ".zip", verify),
+        Target("verify with photos", 0.05, (mutations.change_content,), ".zip", verify_with_photos),
+        Target("extract", 0.1, (*blind, *headers, mutations.change_content), ".zip", extract),
+        Target("Classifier, blind", 0.05, blind, ".onnx", classify),
+        Target("Classifier, ONNX fields", 0.2, models, ".onnx", classify),
+        Target("count_onnx, blind", 0.05, blind, ".onnx", count),
+        Target("count_onnx, ONNX fields", 0.15, models, ".onnx", count),
+    )
+
+
+def _violations(findings: Sequence[Any]) -> str:
+    for finding in findings:
+        text = str(finding)
+        if "\n" in text or not text.isprintable() or len(text) > 1000:
+            raise AssertionError(f"not one printable line: {text[:200]!r}")
+    return next((finding.rule for finding in findings if finding.severity == "violation"), "")
+
+
+# --- one case -----------------------------------------------------------------------------------------------------
+
+
+def _attempt(target: Target, place: Path) -> Outcome:
+    """Read the file in a process of its own, and see what became of it."""
+    path = place / f"file{target.suffix}"
+    before = _snapshot(place.parent)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _be_the_case(target, path, writer)  # never returns
+    os.close(writer)
+    said = _read(reader, WALL_SECONDS)
+    with contextlib.suppress(ProcessLookupError):
+        if said is None:
+            os.kill(child, signal.SIGKILL)
+    _, status, usage = os.wait4(child, 0)
+    seconds, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    kind: Kind = "FAILED"
+    if said is None:
+        words = f"over {WALL_SECONDS} seconds"
+    elif not said:
+        words = f"ended by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"ended with {status}"
+    else:
+        kind, words = pickle.loads(said)  # noqa: S301  (our own child's words)
+    after = _snapshot(place.parent)
+    if after != before:
+        kind, words = "FAILED", f"left behind or changed: {sorted(after ^ before)[:3]}"
+    if memory > MEMORY_BYTES:
+        kind, words = "FAILED", f"{memory:,} bytes of memory ({words})"
+    if seconds > CPU_SECONDS:
+        kind, words = "FAILED", f"{seconds:.0f} seconds of processor time ({words})"
+    return Outcome(kind, words, seconds, memory)
+
+
+def _be_the_case(target: Target, path: Path, writer: int) -> None:
+    os.chdir(path.parent)
+    tempfile.tempdir = str(path.parent)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 2)  # ONNX Runtime's own notes
+    os.dup2(silence, 1)
+    written: list[str] = []
+    _watch(path.parent, written)
+    said: tuple[Kind, str]
+    try:
+        rule = target.read(path)
+        said = ("violations", rule) if rule else ("accepted", "")
+    except WispError as error:
+        text = str(error)
+        said = ("refused", _topic(text)) if "\n" not in text else ("FAILED", f"two lines: {text[:200]!r}")
+    except BaseException as error:  # whatever else comes out is what is looked for
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        said = ("FAILED", f"{type(error).__name__}: {str(error)[:200]} ({where.filename}:{where.lineno})")
+    if written:
+        said = ("FAILED", f"wrote outside: {written[0]}")
+    os.write(writer, pickle.dumps(said))
+    os._exit(0)
+
+
+def _watch(place: Path, written: list[str]) -> None:
+    """Note every way in which Python is asked to change a file outside `place`."""
+    changes = {
+        "os.mkdir",
+        "os.rename",
+        "os.remove",
+        "os.rmdir",
+        "os.symlink",
+        "os.link",
+        "os.chmod",
+        "os.truncate",
+    }
+    allowed = (str(place), os.environ["WISP_CACHE"], os.devnull)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "open":
+            file, _, flags = arguments
+            paths = [file] if isinstance(file, str | bytes | os.PathLike) and flags & WRITING else []
+        else:
+            paths = (
+                [item for item in arguments if isinstance(item, str | bytes | os.PathLike)]
+                if event in changes
+                else []
+            )
+        for item in paths:
+            full = os.path.abspath(os.fsdecode(item))  # noqa: PTH100  (resolve() would open files itself)
+            if not full.startswith(allowed):
+                written.append(f"{event} {full}")
+
+    sys.addaudithook(hook)
+
+
+def _snapshot(folder: Path) -> set[tuple[str, int, int]]:
+    """Every file below, with its size and time: the samples, the case's own folder, whatever appears beside it."""
+    found = set()
+    for path in folder.rglob("*"):
+        if "cache" not in path.parts and not path.is_dir():
+            status = path.lstat()
+            found.add((str(path.relative_to(folder)), status.st_size, status.st_mtime_ns))
+    return found | {(str(path), 0, 0) for path in folder.iterdir() if path.is_dir()}
+
+
+def _read(descriptor: int, seconds: float) -> bytes | None:
+    """What is written until the other end closes; None where that takes too long."""
+    import select  # noqa: PLC0415
+
+    chunks: list[bytes] = []
+    deadline = time.monotonic() + seconds
+    with contextlib.closing(os.fdopen(descriptor, "rb", buffering=0)) as pipe:
+        while True:
+            if not select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                return None
+            chunk = pipe.read(1 << 16)
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+
+
+# --- helpers, forked instead of started ---------------------------------------------------------------------------
+
+
+def _fork_helpers() -> None:
+    def ask(arguments: list[str], seconds: int, output_bytes: int) -> tuple[bytes | None, str]:
+        done = _forked(lambda: graph_process.main(arguments), output_bytes, WALL_SECONDS)
+        return (done.output if done.end == "exit" and not done.status else None), done.reason
+
+    def read_shapes(command: Sequence[str], *, seconds: float, output_bytes: int) -> Finished:
+        def start() -> int:
+            sys.argv = ["onnx_shapes.py", *command[3:]]
+            return onnx_shapes.main()
+
+        return _forked(start, output_bytes, WALL_SECONDS)
+
+    wisp.submission.graph._ask_bounded = ask
+    wisp.submission.graph._ask_confined = ask
+    onnx_counter.run_bounded = read_shapes  # type: ignore[assignment, attr-defined]
+
+
+def _forked(work: Callable[[], int], output_bytes: int, seconds: float) -> Finished:
+    """`run_bounded`, of a function in a fork."""
+    out_reader, out_writer = os.pipe()
+    error_reader, error_writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(out_writer, 1)
+        os.dup2(error_writer, 2)
+        for descriptor in (out_reader, error_reader, out_writer, error_writer):
+            os.close(descriptor)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        status = 70
+        try:
+            resource.setrlimit(resource.RLIMIT_CPU, (120, 120))
+            status = work()
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except BaseException as problem:  # as the interpreter would print it
+            os.write(2, f"{type(problem).__name__}: {problem}".encode(errors="replace")[:1000])
+        finally:
+            os._exit(status)
+    os.close(out_writer)
+    os.close(error_writer)
+    output = _read(out_reader, seconds)
+    error = _read(error_reader, seconds)
+    if output is None:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    end: Literal["exit", "time", "output"] = "time" if output is None else "exit"
+    if output is not None and len(output) > output_bytes:
+        end = "output"
+    return Finished(
+        end, os.waitstatus_to_exitcode(status), output or b"", (error or b"").decode(errors="replace")
+    )
+
+
+# --- what came of it ----------------------------------------------------------------------------------------------
+
+
+def _topic(message: str) -> str:
+    """The kind of a message: without the file, and without the numbers and names of this case."""
+    text = message.partition(": ")[2] or message
+    return text.partition("(")[0].partition(";")[0].strip()[:60]
+
+
+def markdown(numbers: Mapping[str, Any], results: Sequence[tuple[int, str, Outcome]]) -> str:
+    """The record."""
+    kinds: tuple[Kind, ...] = ("refused", "violations", "accepted", "FAILED")
+    lines = [
+        "# Fuzzing submissions and models",
+        "",
+        f"`python -m benchmarks.fuzz_submissions --cases {numbers['cases']} --seed {numbers['seed']}`, "
+        f"{processor_name()}, Python {sys.version.split()[0]}, onnx {onnx.__version__}, onnxruntime "
+        f"{onnxruntime.__version__}, torch {torch.__version__}.",
+        "",
+        f"{numbers['cases']:,} cases in {numbers['minutes']:.0f} minutes; most memory of one process "
+        f"{numbers['most_memory_mb']:,.0f} MB (bound {MEMORY_BYTES / 1e6:,.0f}), most processor time of one case "
+        f"{numbers['most_cpu_seconds']:.1f} s (bound {CPU_SECONDS}).",
+        "",
+        "| what read the file | cases | " + " | ".join(kinds) + " |",
+        "| --- |" + " ---: |" * (len(kinds) + 1),
+    ]
+    for name in sorted({where for _, where, _ in results}):
+        counts = Counter(outcome.kind for _, where, outcome in results if where == name)
+        row = " | ".join(f"{counts[kind]:,}" for kind in kinds)
+        lines.append(f"| {name} | {sum(counts.values()):,} | {row} |")
+    lines += ["", "The most frequent reasons:", ""]
+    for title, kind in (
+        ("refused (one line, exit code 2)", "refused"),
+        ("violations, by their rule", "violations"),
+    ):
+        reasons = Counter(outcome.words for _, _, outcome in results if outcome.kind == kind)
+        listed = ", ".join(f"{words} ({count:,})" for words, count in reasons.most_common(12))
+        lines.append(f"- {title}: {listed}")
+    failed = [(case, name, outcome.words) for case, name, outcome in results if outcome.kind == "FAILED"]
+    lines += ["", "Failed: " + ("none." if not failed else "")]
+    lines += [f"- case {case} ({name}): {words}" for case, name, words in failed]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
