@@ -1,6 +1,7 @@
 """model.onnx of a submission: is it a plain graph, what does it cost, what does it answer.
 
-All of it is found out in processes of their own (`graph_process`, `wisp.macs.count_onnx`), bounded in memory and time.
+All of it is found out in processes of their own (`graph_process`, `wisp.macs.count_onnx`), bounded in memory and time;
+where photos are answered, in the sandbox.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from wisp.child_process import run_bounded
 from wisp.errors import ModelError, SubmissionError
 from wisp.macs import contradiction, count_onnx
 from wisp.records import Violation
+from wisp.sandbox import Limits, confinement, run_python
 from wisp.submission.contents import MODEL
 from wisp.submission.layout import PACK_AGAIN, printable
 from wisp.submission.manifest import Manifest
@@ -110,16 +112,16 @@ def check_graph(path: Path, manifest: Manifest) -> Iterator[Violation]:
 
 def _ask(path: Path, images: list[str], seconds: int, answer_bytes: int) -> tuple[dict[str, str], bytes]:
     """Run the process: the model's metadata, and what follows it."""
-    program = _PROGRAM.format(path=[entry for entry in sys.path if entry])
-    command = [sys.executable, "-I", "-c", program, str(path), str(MEMORY_BYTES), str(seconds), *images]
+    arguments = [str(path), str(MEMORY_BYTES), str(seconds), *images]
     limit = _LARGEST_DESCRIPTION + answer_bytes
-    done = run_bounded(
-        command, seconds=_WALL * seconds, output_bytes=limit, environment={"OMP_NUM_THREADS": "1"}
-    )
-    if done.end != "exit" or done.status:
-        memory = f"; at most {MEMORY_BYTES >> 30} GiB of memory and {seconds} seconds are given"
-        raise SubmissionError(f"cannot be read or run within its bounds ({printable(done.reason)}{memory})")
-    head, _, answers = done.output.partition(b"\n")
+    # Reading is Python's work, and its own limits are enough. Running is that of a library that was not written for
+    # hostile files: where the sandbox can shut everything else out, it does.
+    shut_in = bool(images) and confinement().mode == "bubblewrap"
+    output, reason = (_ask_confined if shut_in else _ask_bounded)(arguments, seconds, limit)
+    if output is None:
+        bounds = f"at most {MEMORY_BYTES >> 30} GiB of memory and {seconds} seconds are given"
+        raise SubmissionError(f"cannot be read or run within its bounds ({printable(reason)}; {bounds})")
+    head, _, answers = output.partition(b"\n")
     try:
         said = strict_json.loads(head)
     except strict_json.StrictJsonError as error:
@@ -127,6 +129,37 @@ def _ask(path: Path, images: list[str], seconds: int, answer_bytes: int) -> tupl
     if said["problems"]:
         raise SubmissionError(printable(said["problems"][0]))
     return said["metadata"], answers
+
+
+def _ask_bounded(arguments: list[str], seconds: int, output_bytes: int) -> tuple[bytes | None, str]:
+    """What the process prints; None, and how it ended, where it did not end well."""
+    program = _PROGRAM.format(path=[entry for entry in sys.path if entry])
+    done = run_bounded(
+        [sys.executable, "-I", "-c", program, *arguments],
+        seconds=_WALL * seconds,
+        output_bytes=output_bytes,
+        environment={"OMP_NUM_THREADS": "1"},
+    )
+    return (done.output if done.end == "exit" and not done.status else None), done.reason
+
+
+def _ask_confined(arguments: list[str], seconds: int, output_bytes: int) -> tuple[bytes | None, str]:
+    limits = Limits(
+        wall_seconds=_WALL * seconds,
+        cpu_seconds=seconds,
+        memory_bytes=MEMORY_BYTES,
+        processes=16,
+        output_bytes=2 * output_bytes,  # the first and the last half are kept
+    )
+    with tempfile.TemporaryDirectory(prefix="wisp-") as scratch:
+        done = run_python(
+            ["-m", "wisp.submission.graph_process", *arguments],
+            scratch=Path(scratch),
+            read_only=[Path(arguments[0]), Path(arguments[3])],
+            limits=limits,
+            environment={"OMP_NUM_THREADS": "1"},
+        )
+    return (done.stdout if done.ok and not done.truncated else None), done.reason
 
 
 def _count(macs: int, complete: bool) -> str:

@@ -155,3 +155,7 @@ def _probabilities(model: Path, pixels: Path, count: int, size: int) -> bytes:
 def _one_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
