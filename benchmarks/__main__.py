@@ -23,6 +23,7 @@ LONG = {
         "python -m benchmarks.accuracy trashnet DATA --out RUNS --record docs/records/FILE.json",
         "python -m benchmarks.accuracy waste9 DATA --out RUNS --record docs/records/FILE.json",
     ),
+    "compression": ("python -m benchmarks.compression RUN DATA --out docs/records/FILE.json",),
     "macs_counters": ("python -m benchmarks.macs_counters --record docs/records/FILE.md",),
     "synthetic_difficulty": ("python -m benchmarks.synthetic_difficulty --out docs/records/FILE.json",),
 }

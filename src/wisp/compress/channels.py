@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from wisp.compress.flow import Flow
-from wisp.compress.labels import COLUMNS, FIXED, ROWS, Axis, Labels, MismatchError
+from wisp.compress.labels import COLUMNS, FIXED, ROWS, Axis, Labels
 from wisp.errors import ModelError
 from wisp.models.edits import Conv, Edit, Norm, Resize, ResizeTensor, set_sizes, set_tensor
 
@@ -74,7 +74,7 @@ def find_channels(model: nn.Module, image_size: int) -> Channels:
     labels = Labels(model)
     try:
         _run(model, labels, image_size)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # the network's own code may raise anything
         reason = str(error).partition("\n")[0]
         raise ModelError(f"{type(model).__name__} cannot run on {image_size} px images ({reason})") from error
     labels.close()
@@ -148,7 +148,7 @@ def is_sound(model: nn.Module, channels: Channels, removed: Tensor, image_size: 
         _run(pruned, Labels(pruned, seeds, channels.depthwise), image_size)
         with torch.no_grad():
             small = pruned(images)
-    except (RuntimeError, ValueError, TypeError, IndexError, MismatchError):
+    except Exception:  # a mismatch of labels, or whatever the network's own code raises
         return False
     with torch.no_grad():
         large = mask_channels(model, channels, removed)(images)
