@@ -198,7 +198,8 @@ def test_data_libraries_inside_layers() -> None:
     text = _START + (
         "import numpy as np\n\ndef load(path):\n    return np.zeros(3)\n\n"
         "class A(nn.Module):\n    def __init__(self):\n        self.n = np.prod((1, 2))\n"
-        "    def forward(self, x):\n        return x * np.pi\n\nclass B(A):\n    def helper(self):\n        return np.e\n"
+        "    def forward(self, x):\n        return x * np.pi\n\n"
+        "class B(A):\n    def helper(self):\n        return np.e\n"
     )
     known = _names(text)
     found = [(item.severity, item.line) for item in data_libraries_in_layers([known])]

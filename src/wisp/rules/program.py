@@ -208,9 +208,9 @@ def _operator(name: str) -> OpOverload:
     packet = getattr(torch.ops.aten, base, None) if namespace == "aten" and base.isidentifier() else None
     operator = getattr(packet, overload, None) if overload.isidentifier() else None
     if not isinstance(operator, OpOverload):
-        raise ModelError(f"its program has an unknown operator: {name}")
+        raise ModelError(f"its program has an unknown operator: {str(name)[:80]!r}")
     if operator_name(operator) not in _KNOWN and not _is_composed(operator):
-        raise ModelError(f"its program has an operator that no network is known to need: {name}")
+        raise ModelError(f"its program has an operator that no network is known to need: {str(name)[:80]!r}")
     return operator
 
 
@@ -236,5 +236,5 @@ def _value(item: Any, values: Sequence[Any]) -> Any:
     kind = _ENUMS.get(key)
     named = getattr(torch, str(value), None) if kind is not None else None
     if kind is None or not isinstance(named, kind):
-        raise ModelError(f"its program has an argument that is none: {key}")
+        raise ModelError(f"its program has an argument that is none: {str(key)[:80]!r}")
     return named
