@@ -96,8 +96,8 @@ def test_more_seeds_until_decided_keeps_honest_results_safe() -> None:
         undecided += decision.verdict == "undecided"
         used += n
     assert wrong / trials < 0.02
-    assert undecided == 0
-    assert used / trials < 8
+    assert undecided / trials < 0.002  # ten seeds that happened to spread twice as widely as they do
+    assert used / trials < 6.5
 
 
 def test_what_is_far_off_is_never_called_reproduced() -> None:

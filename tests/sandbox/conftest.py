@@ -14,12 +14,21 @@ from confined import WAYS, Way, processes_with, require_linux
 @pytest.fixture(params=WAYS, ids=str)
 def way(request: pytest.FixtureRequest) -> Way:
     """Every way to confine that works here; the others skip and say why."""
+    return _usable(request.param)
+
+
+@pytest.fixture(params=[way for way in WAYS if not way.as_other_user], ids=str)
+def own_way(request: pytest.FixtureRequest) -> Way:
+    """The same, started by this user alone: where it makes no difference who does."""
+    return _usable(request.param)
+
+
+def _usable(way: Way) -> Way:
     require_linux()
-    chosen: Way = request.param
-    problem = chosen.problem()
+    problem = way.problem()
     if problem is not None:
-        pytest.skip(f"NOT TESTED, confinement by {chosen}: {problem}")
-    return chosen
+        pytest.skip(f"NOT TESTED, confinement by {way}: {problem}")
+    return way
 
 
 @pytest.fixture

@@ -38,20 +38,18 @@ print(losses[0] > losses[-1], open(sys.argv[1]).read())
 """
 
 
-def test_a_training_with_torch_goes_through(way: Way, scratch: Path, room: Path) -> None:
-    if way.as_other_user:
-        pytest.skip("the other user's Python has no torch")
+def test_a_training_with_torch_goes_through(own_way: Way, scratch: Path, room: Path) -> None:
     data = room / "data"
     data.mkdir()
     (data / "photo").write_text("a photo")
     data.chmod(0o700)  # as a folder of root's may be
     limits = Limits(wall_seconds=200, cpu_seconds=100, memory_bytes=2 * 2**30)
-    outcome = way.run(TRAINING, scratch, str(data / "photo"), limits=limits, read_only=(data,))
+    outcome = own_way.run(TRAINING, scratch, str(data / "photo"), limits=limits, read_only=(data,))
     assert outcome.ok, outcome
     assert outcome.stdout == b"True a photo\n"
     assert len(read_result(scratch, "weights.pt", limit_bytes=10**6)) > 1000
     assert 50e6 < outcome.peak_memory_bytes < 2e9
-    assert outcome.mode == way.mode
+    assert outcome.mode == own_way.mode
 
 
 def test_a_program_has_files_processes_and_threads_of_its_own(way: Way, scratch: Path) -> None:
@@ -86,18 +84,18 @@ print(sorted(os.listdir()), open("link").read(), os.path.expanduser("~") == os.g
     ],
 )
 def test_how_it_ended_is_told(
-    way: Way, scratch: Path, program: str, exit_code: int | None, number: int | None, reason: str
+    own_way: Way, scratch: Path, program: str, exit_code: int | None, number: int | None, reason: str
 ) -> None:
-    outcome = way.run(program, scratch)
+    outcome = own_way.run(program, scratch)
     assert (outcome.exit_code, outcome.signal, outcome.limit) == (exit_code, number, None)
     assert outcome.ok == (exit_code == 0)
     assert reason in outcome.reason
 
 
-def test_a_limit_is_named_in_words(way: Way, scratch: Path) -> None:
+def test_a_limit_is_named_in_words(own_way: Way, scratch: Path) -> None:
     opened = "kept = [open('/dev/null') for _ in range(300)]"
-    assert way.run(opened, scratch).limit == "open files"
-    outcome = way.run("import time; time.sleep(60)", scratch, limits=replace(SMALL, wall_seconds=0.3))
+    assert own_way.run(opened, scratch).limit == "open files"
+    outcome = own_way.run("import time; time.sleep(60)", scratch, limits=replace(SMALL, wall_seconds=0.3))
     assert outcome.reason == "stopped at its limit of wall time"
 
 
@@ -154,8 +152,6 @@ except KeyboardInterrupt:
 
 
 def start_caller(way: Way, scratch: Path, marker: str) -> subprocess.Popen[str]:
-    if way.as_other_user:
-        pytest.skip("the caller is this user here")
     words = [sys.executable, "-c", CALLER, str(scratch), marker, way.mode]
     caller = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     wait_for((scratch / "started").exists)
@@ -169,8 +165,8 @@ def wait_for(condition, seconds: float = 30.0) -> None:
         time.sleep(0.02)
 
 
-def test_ctrl_c_lets_it_save_where_it_stands(way: Way, scratch: Path, marker: str) -> None:
-    with start_caller(way, scratch, marker) as caller:
+def test_ctrl_c_lets_it_save_where_it_stands(own_way: Way, scratch: Path, marker: str) -> None:
+    with start_caller(own_way, scratch, marker) as caller:
         caller.send_signal(signal.SIGINT)
         out, _ = caller.communicate(timeout=60)
     assert out == "interrupted\n"
@@ -178,8 +174,8 @@ def test_ctrl_c_lets_it_save_where_it_stands(way: Way, scratch: Path, marker: st
     assert not list(processes_with(marker))
 
 
-def test_it_does_not_outlive_a_caller_that_is_killed(way: Way, scratch: Path, marker: str) -> None:
-    with start_caller(way, scratch, marker) as caller:
+def test_it_does_not_outlive_a_caller_that_is_killed(own_way: Way, scratch: Path, marker: str) -> None:
+    with start_caller(own_way, scratch, marker) as caller:
         assert len(list(processes_with(marker))) >= 2
         caller.kill()
     wait_for(lambda: not list(processes_with(marker)), 20)
@@ -209,12 +205,12 @@ def test_only_plain_files_of_a_known_size_are_read_back(scratch: Path, tmp_path:
         read_result(scratch, "folder/plain", limit_bytes=6)
 
 
-def test_two_programs_do_not_share_a_folder(way: Way, scratch: Path, marker: str) -> None:
-    if way.as_other_user or os.geteuid() != 0:
+def test_two_programs_do_not_share_a_folder(own_way: Way, scratch: Path, marker: str) -> None:
+    if os.geteuid() != 0:
         pytest.skip("only as root does each program have a user of its own")
-    with start_caller(way, scratch, marker) as caller:
+    with start_caller(own_way, scratch, marker) as caller:
         with pytest.raises(SandboxError, match="another confined program is running in this folder"):
-            run_python(["-c", "pass"], scratch=scratch, mode=way.mode)
+            run_python(["-c", "pass"], scratch=scratch, mode=own_way.mode)
         caller.kill()
 
 
