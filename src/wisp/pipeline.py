@@ -8,9 +8,10 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from wisp import __version__
 from wisp.bench.latency import measure_latency
@@ -20,7 +21,8 @@ from wisp.data.folders import load_dataset
 from wisp.data.inspection import Inspection, inspect_folder
 from wisp.errors import DataError, InputError, RecipeError
 from wisp.evaluation import Evaluation
-from wisp.files import replacing, write_json
+from wisp.exploration import DATABASE, LATENCIES, STARTS, SUMMARY, TRIALS, Photos, SearchSettings, explore
+from wisp.files import file_sha256, replacing, write_json
 from wisp.records import TEST, TRAIN, VAL, Dataset
 from wisp.report.page import ReportContent, display_name, write_report
 from wisp.rounds import Rounds
@@ -64,6 +66,7 @@ class Settings:
     workers: int = 2
     skip_unreadable: bool = False
     recipe: Recipe = field(default_factory=Recipe)
+    search: SearchSettings | None = None  # None: the ladder
 
 
 @dataclass(frozen=True)
@@ -117,9 +120,12 @@ def optimize(
     started = time.monotonic() if started is None else started
     _check_settings(settings)
     dataset = load_dataset(settings.data, progress=progress)
-    every = ladder(len(dataset.classes), max_macs=settings.max_macs)
+    if settings.search is None:
+        every = ladder(len(dataset.classes), max_macs=settings.max_macs)
+    else:
+        settings.search.check(len(dataset.classes))
     resuming = resume and (settings.out / STATE).is_file()
-    contents = (*RUN_FILES, STATE, CANDIDATES)
+    contents = (*RUN_FILES, STATE, CANDIDATES, DATABASE, LATENCIES, STARTS, SUMMARY, TRIALS)
     if not resuming:
         check_folder(settings.out, contents=contents, overwrite=overwrite)
     inspection, _ = inspect_folder(settings.data, progress=progress)
@@ -128,10 +134,12 @@ def optimize(
         prepare_folder(settings.out, contents=contents, overwrite=overwrite)
     budget = _begin(settings, started, resuming=resuming)
     described = describe_data(dataset, progress=progress)
+    if settings.search is not None:
+        every = settings.search.sizes_to_decode(len(dataset.classes), settings.out)
     candidates = _decode(every, dataset, settings, budget, progress=progress)
 
     # Decide and train, round by round, until the budget is used up.
-    def make_task(candidate: Candidate, epochs: int, deadline: float) -> TrialTask:
+    def make_task(candidate: Candidate, epochs: int, deadline: float, start: Path | None = None) -> TrialTask:
         return TrialTask(
             candidate=candidate,
             recipe=settings.recipe.replace(
@@ -142,18 +150,24 @@ def optimize(
             baseline=settings.baseline,
             skip_unreadable=settings.skip_unreadable,
             deadline=deadline,
-            described=described,
+            described=described if start is None else {**described, "pretrained": file_sha256(start)},
+            start=start,
         )
 
     def probe(candidate: Candidate) -> float:
         return probe_seconds_per_epoch(candidate, settings.recipe, len(dataset.split(TRAIN)))
 
-    executor: Executor = ProcessExecutor(settings.workers) if settings.workers > 1 else InlineExecutor()
-    rounds = Rounds(budget, executor, make_task, probe, settings.target_f1, progress)
-    trials = rounds.run(candidates, kept=budget.plans(every))
+    if settings.search is None:
+        executor: Executor = ProcessExecutor(settings.workers) if settings.workers > 1 else InlineExecutor()
+        rounds = Rounds(budget, executor, make_task, probe, settings.target_f1, progress)
+        rounds.run(candidates, kept=budget.plans(every))
+    else:
+        rounds = _explore(
+            settings, settings.search, dataset, described, candidates, budget, make_task, progress
+        )
 
     # The choice is made on validation; test photos are looked at once, with the chosen network.
-    trials = [_with_latency(trial) for trial in trials]
+    trials = [_with_latency(trial) for trial in rounds.trials]
     chosen = choose(trials, target_f1=settings.target_f1)
     _publish(_folder(chosen), settings.out)
     validation, test = (
@@ -187,6 +201,39 @@ def optimize(
     return outcome
 
 
+def _explore(
+    settings: Settings,
+    search: SearchSettings,
+    dataset: Dataset,
+    described: dict[str, Any],
+    sizes: Sequence[Candidate],
+    budget: Budget,
+    make_task: Callable[[Candidate, int, float, Path], TrialTask],
+    progress: bool,
+) -> Rounds:
+    """Search in place of the ladder."""
+    batch_size = min(settings.recipe.batch_size, len(dataset.split(TRAIN)))
+    return explore(
+        search,
+        photos=Photos(
+            settings.data,
+            len(dataset.classes),
+            len(dataset.split(TRAIN)) // max(1, batch_size),
+            described,
+            settings.skip_unreadable,
+        ),
+        recipe=settings.recipe.resolved(len(dataset.split(TRAIN))),
+        seed=settings.seed,
+        sizes=[candidate.image_size for candidate in sizes],
+        out=settings.out,
+        workers=settings.workers,
+        budget=budget,
+        make_task=make_task,
+        target_f1=settings.target_f1,
+        progress=progress,
+    )
+
+
 def _check_settings(settings: Settings) -> None:
     """Refuse what could not work."""
     if settings.budget_seconds < _LEAST_BUDGET_SECONDS:
@@ -211,6 +258,7 @@ def _begin(settings: Settings, started: float, *, resuming: bool) -> Budget:
         "data": str(settings.data.resolve()),
         "seed": settings.seed,
         "max_macs": settings.max_macs,
+        "strategy": settings.search.strategy if settings.search else "ladder",
         "skip_unreadable": settings.skip_unreadable,
         "baseline": asdict(settings.baseline),
         **{f"recipe.{name}": value for name, value in asdict(settings.recipe).items()},
@@ -302,6 +350,9 @@ def _reproduction(outcome: Outcome) -> str:
     """The command that trains the chosen network again."""
     out = outcome.settings.out
     model = ["--model", str(out / ARCH), "--recipe", str(out / RECIPE)]
+    if outcome.settings.search is not None:  # it began with the weights that the search had found
+        start = out / STARTS / f"{outcome.chosen.candidate.name}.safetensors"
+        model += ["--pretrained", str(start)]
     return shlex.join(["wisp", "train", str(outcome.settings.data), *model, "--out", "again"])
 
 

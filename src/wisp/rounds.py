@@ -6,7 +6,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +50,8 @@ class Rounds:
         probe: seconds that one epoch of a candidate takes alone.
         target_f1: as in `choose`.
         progress: show a progress bar on a terminal.
+        speeds: seconds that an epoch of each candidate takes, where that is known. There is then no ladder: the first
+            round has all the time.
         trials: all that were done.
         left_out: names of candidates that were planned and found no time.
     """
@@ -60,6 +62,7 @@ class Rounds:
     probe: Callable[[Candidate], float]
     target_f1: float | None = None
     progress: bool = True
+    speeds: Mapping[Candidate, float] | None = None
     trials: list[Trial] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     _trial_seconds: list[float] = field(default_factory=list)
@@ -85,6 +88,9 @@ class Rounds:
 
     def _ladder(self, candidates: Sequence[Candidate]) -> Plan:
         """The first round: all candidates, for the same number of epochs."""
+        if self.speeds is not None:
+            known = [self.speeds[candidate] for candidate in candidates]
+            return self._plan(candidates, known, 1.0, _MIN_EPOCHS)
         slower = _SHARED_CORES if self.executor.workers > 1 else 1.0
         least_left = self.budget.left() * (1 - _PROBING_SHARE)
         speeds: list[float] = []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from wisp.evaluation import Evaluation, evaluate
 from wisp.export.onnx import ParityReport, export_onnx
 from wisp.files import write_json
 from wisp.macs import count_macs
+from wisp.models import load_pretrained
 from wisp.records import TRAIN, VAL, Dataset, Measurement
 from wisp.runtime import Classifier
 from wisp.score import Baseline
@@ -32,6 +33,7 @@ from wisp.train.loop import train
 from wisp.train.recipe import Recipe
 from wisp.train.run import MEASUREMENT, Run, open_run
 from wisp.train.speed import seconds_per_step
+from wisp.train.threads import one_thread
 
 CHECK_IMAGES = 256  # real photos that an exported file must agree on
 
@@ -41,7 +43,8 @@ class TrialTask:
     """One candidate to train, and everything that a worker process needs to know for it.
 
     `recipe` is complete (image size, epochs, seed); `described` is what `describe_data` says of the photos;
-    `deadline` is the wall-clock time at which the training ends in any case.
+    `deadline` is the wall-clock time at which the training ends in any case; `start` is a file of the same network's
+    weights to begin with (its fingerprint belongs into `described`).
     """
 
     candidate: Candidate
@@ -52,6 +55,7 @@ class TrialTask:
     skip_unreadable: bool
     deadline: float | None
     described: dict[str, Any] = field(compare=False, repr=False)
+    start: Path | None = None
 
     @property
     def is_done(self) -> bool:
@@ -69,8 +73,15 @@ def run_trial(task: TrialTask) -> Measurement:
     tqdm.set_lock(threading.RLock())
     dataset = load_dataset(task.data, progress=False)
     run = open_run(task.folder, task.recipe, task.candidate.arch, task.described, resume=True)
-    with _one_thread():
-        train(run, dataset, skip_unreadable=task.skip_unreadable, progress=False, deadline=task.deadline)
+    with one_thread():
+        train(
+            run,
+            dataset,
+            initialize=None if task.start is None else partial(load_pretrained, source=task.start),
+            skip_unreadable=task.skip_unreadable,
+            progress=False,
+            deadline=task.deadline,
+        )
     export_run(run, dataset, skip_unreadable=task.skip_unreadable)
     measurement = evaluate_artifact(
         run.artifact,
@@ -87,19 +98,8 @@ def run_trial(task: TrialTask) -> Measurement:
 def probe_seconds_per_epoch(candidate: Candidate, recipe: Recipe, n_photos: int) -> float:
     """How long one epoch of the candidate's training will take here, from a few steps on random pixels."""
     steps = n_photos // min(recipe.batch_size, n_photos)
-    with _one_thread():
+    with one_thread():
         return steps * seconds_per_step(candidate.arch, recipe.replace(image_size=candidate.image_size))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """At these sizes two processes of one thread do twice the work of one with two."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def export_run(

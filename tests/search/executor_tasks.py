@@ -87,3 +87,13 @@ def die_once(task: tuple[Path, int]) -> int:
 
 def own_pid(_: int) -> int:
     return os.getpid()
+
+
+def slow(task: tuple[Path, int]) -> int:
+    """Take a while, and leave a mark for every beginning on every machine of a cluster."""
+    import ray  # noqa: PLC0415  (only workers of a cluster do this)
+
+    folder, number = task
+    (folder / f"began-{number}-{ray.get_runtime_context().get_node_id()}").touch()
+    time.sleep(1.5)
+    return number

@@ -9,14 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import executor_tasks
 import pytest
 
-from wisp.errors import DataError, MissingExtraError, TrainingError
+from wisp.errors import DataError, InputError, MissingExtraError, TrainingError
 from wisp.search import executors
 from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
 from wisp.search.simulation import SimulatedExecutor
@@ -28,12 +30,44 @@ EXECUTORS = {
     "two processes for all": lambda: ProcessExecutor(2, reuse=True),
     "three simulated": lambda: SimulatedExecutor(3, seconds=lambda task: 1.0),
 }
+PARAMS = [*EXECUTORS, pytest.param("a Ray cluster", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")])]
 
 
-@pytest.fixture(params=EXECUTORS)
+@pytest.fixture(params=PARAMS)
 def executor(request: pytest.FixtureRequest) -> Executor:
+    if request.param == "a Ray cluster":
+        request.getfixturevalue("ray_cluster")
+        return _ray_executor()
     made: Executor = EXECUTORS[request.param]()
     return made
+
+
+def _ray_executor(**options: int) -> Executor:
+    from wisp.search.cluster import RayExecutor  # noqa: PLC0415  (an optional part)
+
+    return RayExecutor(**options)
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Any]:
+    """A cluster of three nodes on this machine: a head that takes no tasks, and two with a core each."""
+    pytest.importorskip("ray")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Ray's own
+        import ray  # noqa: PLC0415
+        from ray.cluster_utils import Cluster  # noqa: PLC0415
+
+        folder = str(Path(__file__).parent)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        cluster.two = [cluster.add_node(num_cpus=1) for _ in range(2)]
+        ray.init(
+            address=cluster.address,
+            log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}},
+        )
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -144,6 +178,52 @@ def test_results_before_an_error_are_delivered() -> None:
         assert [next(results), next(results)] == [(0, 0), (1, 1)]
         with pytest.raises(DataError):
             next(results)
+
+
+# Ray
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_worker_killed_in_a_cluster_loses_nothing(ray_cluster: Any, tmp_path: Path) -> None:
+    tasks = [(tmp_path, number) for number in range(6)]
+    results = list(_ray_executor(retries=1).run(executor_tasks.die_once, tasks))
+    assert sorted(results) == [((tmp_path, number), number) for number in range(6)]
+    assert len(list(tmp_path.iterdir())) == 6  # each died once
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_worker_that_always_dies_is_one_clear_line(ray_cluster: Any) -> None:
+    with pytest.raises(TrainingError, match=r"a trial's worker died 2 times .*--resume"):
+        list(_ray_executor(retries=1).run(executor_tasks.die, [1]))
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_machine_that_dies_mid_trial_loses_nothing(ray_cluster: Any, tmp_path: Path) -> None:
+    third = ray_cluster.add_node(num_cpus=1)
+    executor = _ray_executor()
+    wait_for(lambda: executor.workers == 3)
+    done: set[int] = set()
+    dies = False
+    for _, number in executor.run(executor_tasks.slow, [(tmp_path, number) for number in range(16)]):
+        done.add(number)
+        begun = tmp_path.glob(f"began-*-{third.node_id}")
+        if not dies and any(time.time() - path.stat().st_mtime < 0.7 for path in begun):  # of 1.5: it is at work
+            dies = True
+            ray_cluster.remove_node(third, allow_graceful=False)
+    assert dies
+    assert done == set(range(16))
+    assert len(list(tmp_path.iterdir())) > 16  # what the dead machine had begun was begun again
+
+
+def test_no_cluster_is_one_line() -> None:
+    cluster = pytest.importorskip("wisp.search.cluster")
+    if cluster.ray.is_initialized():
+        pytest.skip("this process is connected to one")
+    with pytest.raises(InputError, match=r"--ray 127\.0\.0\.1:1: no Ray cluster there .*ray start --head"):
+        cluster.RayExecutor("127.0.0.1:1")
 
 
 # Processes

@@ -23,7 +23,7 @@ from wisp.search.halving import Halving, RandomSource
 from wisp.search.sampling import Sampler
 from wisp.search.simulation import LearningCurves, SimulatedTraining
 from wisp.search.space import Space
-from wisp.search.store import TrialStore
+from wisp.search.store import TrialStore, begun_with
 from wisp.search.strategy import Proposal, Result
 from wisp.search.study import Study
 
@@ -98,6 +98,12 @@ def test_trials_of_the_dead_are_taken_over_once(store: TrialStore) -> None:
 def test_other_settings_are_named(store: TrialStore) -> None:
     with pytest.raises(InputError, match=r"begun with seed = 0, not 1; .*--out or --study"):
         TrialStore(store.where, "study", {"seed": 1})
+    assert begun_with(store.where, "study") == {"seed": 0}
+    assert begun_with(store.where, "another") is None
+    assert begun_with(store.where + "-not-there", "study") is None
+    TrialStore(store.where, "decided", {"seed": 0}, {"epochs": 7}).close()
+    TrialStore(store.where, "decided", {"seed": 0}, {"epochs": 9}).close()  # the first one decided
+    assert begun_with(store.where, "decided") == {"seed": 0, "epochs": 7}
     with pytest.raises(InputError, match=r"begun with data = None, not 'photos'"):
         TrialStore(store.where, "study", {"seed": 0, "data": "photos"})
 

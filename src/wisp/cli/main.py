@@ -23,6 +23,11 @@ VERBS: Mapping[str, tuple[str, str, str]] = {
         "optimize",
         "From a folder of photos to the best small classifier within a time budget.",
     ),
+    "search": (
+        "wisp.cli.search",
+        "search",
+        "Search for the best small networks within a time budget, and train the best of them longer.",
+    ),
     "train": ("wisp.cli.train", "train", "Train one network on a folder of photos."),
     "evaluate": (
         "wisp.cli.evaluate",
@@ -55,6 +60,12 @@ VERBS: Mapping[str, tuple[str, str, str]] = {
         "wisp.cli.reproduce",
         "reproduce",
         "Train a submission again from itself alone, and decide whether its result is real.",
+    ),
+    "zoo": ("wisp.cli.zoo", "zoo", "List the models that came with wisp, or show the card of one."),
+    "check": (
+        "wisp.cli.check",
+        "check",
+        "Hold a submission or a network against the competition's rules.",
     ),
     "data": ("wisp.cli.data", "data", "Look at, fetch, crop or render training photos."),
     "macs": ("wisp.cli.macs", "macs", "Count a network's multiply-accumulates, layer by layer."),

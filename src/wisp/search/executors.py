@@ -247,13 +247,13 @@ def _work(function: Callable[[Task], Result], task: Task, sender: Connection) ->
         message = pickle.dumps((function(task), None))
     except BaseException as error:
         interrupted = not isinstance(error, Exception)
-        message = _pickled_error(error)
+        message = pickled_error(error)
     with suppress(BrokenPipeError):
         sender.send_bytes(message)
     return not interrupted
 
 
-def _pickled_error(error: BaseException) -> bytes:
+def pickled_error(error: BaseException) -> bytes:
     """The error as the parent will raise it; one that cannot travel is told in words."""
     if not isinstance(error, WispError | KeyboardInterrupt):
         error.add_note("In a worker process:\n" + "".join(traceback.format_exception(error)))

@@ -82,16 +82,23 @@ class TrialStore:
         url: a SQLAlchemy URL, or the path of a SQLite file; tables are made where missing.
         study: name of the search; several may share a database.
         settings: what all that take part must agree on; anything that JSON can hold.
+        decided: what the first one decides for all; see `begun_with`.
 
     Raises:
         InputError: the database cannot be used, or the study in it was begun with other settings.
     """
 
-    def __init__(self, url: str | Path, study: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        url: str | Path,
+        study: str,
+        settings: Mapping[str, Any],
+        decided: Mapping[str, Any] | None = None,
+    ) -> None:
         self.study = study
         self.where = str(url)
         self._engine = _open(url)
-        wanted = json.dumps(settings, sort_keys=True)
+        wanted = json.dumps({**(decided or {}), **settings}, sort_keys=True)
         with self._errors():
             self._make_tables()
             with self._engine.begin() as connection:
@@ -106,7 +113,7 @@ class TrialStore:
                             sa.select(_STUDIES.c.settings).where(_STUDIES.c.name == study)
                         )
         if known is not None:
-            self._check(json.loads(known), json.loads(wanted))
+            self._check(json.loads(known), json.loads(json.dumps(settings)))
 
     def close(self) -> None:
         """Let go of the database."""
@@ -164,7 +171,7 @@ class TrialStore:
                 return
 
     def _check(self, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        for name in {**known, **wanted}:
+        for name in wanted:
             if known.get(name) != wanted.get(name):
                 raise InputError(
                     f"{self._shown}: the search '{self.study}' was begun with {name} = {known.get(name)!r}, not "
@@ -266,6 +273,28 @@ class Turn:
                 study=self._study, sequence=sequence, kind=kind, trial=trial, body=json.dumps(body)
             )
         )
+
+
+def begun_with(url: str | Path, study: str) -> dict[str, Any] | None:
+    """The settings that a study was begun with, and what was decided then; None where there is none of this name.
+
+    Raises:
+        InputError: the database cannot be used.
+    """
+    if "://" not in str(url) and not Path(url).is_file():
+        return None
+    engine = _open(url)
+    try:
+        with engine.begin() as connection:
+            if not sa.inspect(connection).has_table(_STUDIES.name):
+                return None
+            known = connection.scalar(sa.select(_STUDIES.c.settings).where(_STUDIES.c.name == study))
+        return None if known is None else dict(json.loads(known))
+    except DBAPIError as error:
+        shown = engine.url.render_as_string(hide_password=True)
+        raise InputError(f"{shown}: the database failed ({_line(error.orig or error)})") from error
+    finally:
+        engine.dispose()
 
 
 def _open(url: str | Path) -> sa.Engine:

@@ -63,6 +63,11 @@ class Study:
     _mine: set[int] = field(default_factory=set, repr=False)
     _sequence: int = -1  # of the last line of the log that the strategy has seen
 
+    @property
+    def done(self) -> int:
+        """How many trials have ended, as far as this process knows."""
+        return len(self._told)
+
     def run(self) -> list[StoredTrial]:
         """Search until the budget is used up; all trials so far, those of earlier runs and other machines included.
 

@@ -1,0 +1,345 @@
+"""Spending a time budget on a search: first many short trainings that a strategy decides, then its best for longer."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from wisp.budget import Budget
+from wisp.errors import RecipeError, TrainingError
+from wisp.files import replacing, write_json
+from wisp.rounds import Rounds
+from wisp.search.candidate import Candidate
+from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
+from wisp.search.front import hypervolume, preference
+from wisp.search.limits import Limits
+from wisp.search.sampling import Sampler
+from wisp.search.space import Space
+from wisp.search.store import StoredTrial, TrialStore, begun_with
+from wisp.search.strategies import DEFAULT, make_strategy, unit_epochs
+from wisp.search.study import Study
+from wisp.short_trials import ShortTraining
+from wisp.train.recipe import Recipe
+from wisp.trials import TrialTask
+
+TRIALS, DATABASE, STARTS, SUMMARY, LATENCIES = (
+    "trials",
+    "trials.db",
+    "starts",
+    "search.json",
+    "latencies.json",
+)
+# Of the whole budget; the rest trains the best of the search for longer.
+_SEARCH_SHARE = 0.6
+_GRACE_SECONDS = 3.0  # a training that is late ends after its epoch
+_FINALISTS = 4  # at least; or twice as many as are trained side by side
+_RETRIES = 2
+# The front's area is measured between these.
+LEAST_MACS, MOST_MACS = 1e4, 1e7
+# Input sizes in order of interest: what decodes first when time is short.
+_SIZES = (48, 64, 32, 40, 56, 80, 24, 96, 72, 128, 112)
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """What the user asked of a search.
+
+    Attributes:
+        strategy: its name.
+        limits: of every network.
+        storage: a SQLAlchemy URL that several machines share; None for a SQLite file in the output folder.
+        study: name of the search in there.
+        ray: address of a Ray cluster to train on (`auto`); None for processes on this machine.
+        trials: end the search after so many; None for no limit but time.
+        sizes: input sizes; None for those that the time allows to decode.
+    """
+
+    strategy: str = DEFAULT
+    limits: Limits = field(default_factory=Limits)
+    storage: str | None = None
+    study: str = "search"
+    ray: str | None = None
+    trials: int | None = None
+    sizes: tuple[int, ...] | None = None
+
+    def check(self, num_classes: int) -> None:
+        """Refuse what could not work, before anything else is done.
+
+        Raises:
+            RecipeError: no network keeps the limits (the nearest feasible values are named), no such strategy, sizes
+                that are not in the space, or a latency limit for several machines.
+        """
+        if self.limits.latency_ms is not None and (self.storage is not None or self.ray is not None):
+            raise RecipeError(
+                "--max-latency: is measured on this machine; it cannot be used with --storage or --ray"
+            )
+        known = Space(num_classes).image_size
+        for size in self.sizes or ():
+            if size not in known:
+                raise RecipeError(f"--sizes {size}: the space has {', '.join(map(str, known))}")
+        sampler = Sampler(Space(num_classes, image_size=tuple(sorted(self.sizes or known))), self.limits)
+        make_strategy(self.strategy, sampler, seed=0, epochs=1, founders=1)
+
+    def sizes_to_decode(self, num_classes: int, out: Path) -> list[Candidate]:
+        """One network of every input size that the search may use, the most interesting first; they are not trained."""
+        begun = begun_with(self.url(out), self.study)
+        sizes: Sequence[int] = begun["image_size"] if begun else self.sizes or _SIZES
+        space = Space(num_classes)
+        genes = Sampler(space, Limits()).haven
+        return [
+            Candidate(f"{size}px", space.decode(genes).arch, size) for size in sorted(sizes, key=_SIZES.index)
+        ]
+
+    def url(self, out: Path) -> str | Path:
+        """Where the trials are remembered."""
+        return self.storage or out / DATABASE
+
+
+@dataclass(frozen=True)
+class Photos:
+    """The photos to train on, as a search needs to know them; `described` is what `describe_data` says."""
+
+    data: Path
+    num_classes: int
+    steps_per_epoch: int
+    described: Mapping[str, Any] = field(repr=False)
+    skip_unreadable: bool = False
+
+
+def explore(
+    search: SearchSettings,
+    *,
+    photos: Photos,
+    recipe: Recipe,
+    seed: int,
+    sizes: Sequence[int],
+    out: Path,
+    workers: int,
+    budget: Budget,
+    make_task: Callable[[Candidate, int, float, Path], TrialTask],
+    target_f1: float | None,
+    progress: bool,
+) -> Rounds:
+    """Search, then train the best for longer.
+
+    Args:
+        search: the user's wishes.
+        photos: to train on.
+        recipe: of all trainings; input size, epochs and seed are set here.
+        seed: of everything random.
+        sizes: input sizes that are decoded.
+        out: the job's folder.
+        workers: trainings side by side.
+        budget: the job's clock.
+        make_task: the final training of a candidate, for so many epochs, until that `time.time()`, beginning with
+            the weights in that file.
+        target_f1: as in `choose`.
+        progress: show progress bars on a terminal.
+
+    Returns:
+        The final trainings: their trials, and what found no time.
+
+    Raises:
+        InputError: the storage cannot be used.
+        TrainingError: no training of the search succeeded.
+    """
+    url = search.url(out)
+    begun = begun_with(url, search.study)
+    decided = begun or {
+        "image_size": sorted(sizes),
+        "epochs": unit_epochs(_SEARCH_SHARE * budget.seconds * workers, photos.steps_per_epoch),
+        "founders": max(24, workers),
+    }
+    space = Space(photos.num_classes, image_size=tuple(decided["image_size"]))
+    limits = search.limits
+    if limits.measure is not None:  # once and for all: a resumed search must decide as before
+        limits = Limits(**{**vars(limits), "measure": _Remembered(limits.measure, out / LATENCIES)})
+    fixed = {
+        "strategy": search.strategy,
+        "seed": seed,
+        "classes": photos.num_classes,
+        "data": photos.described.get("digest"),
+        "recipe": asdict(recipe),
+        "limits": {name: value for name, value in asdict(search.limits).items() if name != "measure"},
+    }
+    store = TrialStore(url, search.study, fixed, decided)
+    try:
+        strategy = make_strategy(
+            search.strategy,
+            Sampler(space, limits),
+            seed=seed,
+            epochs=decided["epochs"],
+            founders=decided["founders"],
+        )
+        left = _SEARCH_SHARE * budget.seconds - budget.spent()
+        study = Study(
+            strategy,
+            store,
+            _executor(search, workers),
+            ShortTraining(
+                data=photos.data,
+                recipe=recipe,
+                space=space,
+                folder=out / TRIALS,
+                seed=seed,
+                skip_unreadable=photos.skip_unreadable,
+                deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
+                described=photos.described,
+            ),
+            owner=str(out.resolve()),
+            left=lambda: _SEARCH_SHARE * budget.seconds - budget.spent(),
+            most_trials=search.trials,
+        )
+        began = time.monotonic()
+        with _watched(study, budget, max(0.0, left), enabled=progress):
+            trials = study.run()
+        _summarise(study, trials, time.monotonic() - began, workers, out)
+        best = _best_of_each(trials)
+        if not best:
+            errors = [trial.result.error for trial in trials if trial.result and trial.result.error]
+            raise TrainingError(f"no training of the search succeeded{f': {errors[0]}' if errors else ''}")
+        finalists = _finalists(best, max(_FINALISTS, 2 * workers), target_f1)
+        starts = {}
+        for trial in finalists:
+            candidate = space.decode(trial.proposal.genes)
+            starts[candidate] = out / STARTS / f"{candidate.name}.safetensors"
+            weights = store.weights(trial.number)
+            if weights is not None and not starts[candidate].is_file():
+                with replacing(starts[candidate]) as temporary:
+                    temporary.write_bytes(weights)
+    finally:
+        store.close()
+
+    candidates = [space.decode(trial.proposal.genes) for trial in finalists]
+    rounds = Rounds(
+        budget,
+        ProcessExecutor(workers) if workers > 1 else InlineExecutor(),
+        lambda candidate, epochs, deadline: make_task(candidate, epochs, deadline, starts[candidate]),
+        probe=_never,
+        target_f1=target_f1,
+        progress=progress,
+        speeds={
+            space.decode(trial.proposal.genes): _seconds_per_epoch(trial, begun_epochs=decided["epochs"])
+            for trial in finalists
+        },
+    )
+    rounds.run(candidates, kept=budget.plans(candidates))
+    return rounds
+
+
+def _executor(search: SearchSettings, workers: int) -> Executor:
+    if search.ray is not None:
+        from wisp.search.cluster import RayExecutor  # noqa: PLC0415  (an optional part)
+
+        return RayExecutor(search.ray, retries=_RETRIES)
+    return ProcessExecutor(workers, reuse=True, retries=_RETRIES) if workers > 1 else InlineExecutor()
+
+
+def _never(candidate: Candidate) -> float:
+    raise AssertionError(f"{candidate.name}: its speed is known from the search")
+
+
+def _best_of_each(trials: Sequence[StoredTrial]) -> list[StoredTrial]:
+    """Of every network the trial with the highest F1."""
+    best: dict[tuple[int, ...], StoredTrial] = {}
+    for trial in trials:
+        if trial.result is None or trial.result.error or trial.proposal.elastic:
+            continue
+        other = best.get(trial.proposal.genes)
+        if other is None or other.result is None or trial.result.f1 > other.result.f1:
+            best[trial.proposal.genes] = trial
+    return list(best.values())
+
+
+def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | None) -> list[StoredTrial]:
+    """Whom to train longer, in order of interest: spread over the front, its lowest score first.
+
+    With a target, the cheapest that are within 0.03 of it come first: they will still gain.
+    """
+    points = [(trial.result.macs, trial.result.f1) for trial in trials if trial.result]
+    order = preference(points, count)
+    if target_f1 is not None:
+        near = sorted(
+            (index for index, (_, f1) in enumerate(points) if f1 >= target_f1 - 0.03),
+            key=lambda index: points[index],
+        )
+        order = list(dict.fromkeys([*near[:2], *order]))[:count]
+    return [trials[index] for index in order]
+
+
+def _seconds_per_epoch(trial: StoredTrial, begun_epochs: int) -> float:
+    """As it was trained in the search: validation included, and with the others beside it."""
+    assert trial.result is not None  # noqa: S101  (finalists have one)
+    return trial.result.seconds / (trial.proposal.epochs or begun_epochs)
+
+
+def _summarise(study: Study, trials: Sequence[StoredTrial], seconds: float, workers: int, out: Path) -> None:
+    """What the search did, in numbers: search.json."""
+    results = [trial.result for trial in trials if trial.result]
+    points = [(result.macs, result.f1) for result in results if not result.error]
+    write_json(
+        out / SUMMARY,
+        {
+            "trials": len(results),
+            "failed": sum(bool(result.error) for result in results),
+            "hypervolume": round(hypervolume(points, least_macs=LEAST_MACS, most_macs=MOST_MACS), 5),
+            "hypervolume_macs": [LEAST_MACS, MOST_MACS],
+            "training_seconds": round(sum(result.seconds for result in results), 1),
+            "this_run": {
+                "seconds": round(seconds, 1),
+                "workers": workers,
+                "deciding_seconds": round(study.overhead_seconds, 2),
+            },
+        },
+    )
+
+
+class _Remembered:
+    """Measured latencies, kept in a file."""
+
+    def __init__(self, measure: Callable[[Candidate], float], path: Path) -> None:
+        self._measure, self._path = measure, path
+        self._known: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def __call__(self, candidate: Candidate) -> float:
+        if candidate.name not in self._known:
+            self._known[candidate.name] = self._measure(candidate)
+            write_json(self._path, self._known)
+        return self._known[candidate.name]
+
+
+@contextmanager
+def _watched(study: Study, budget: Budget, seconds: float, *, enabled: bool) -> Iterator[None]:
+    """Show how the search goes, and keep the budget's clock on disk."""
+    finished = threading.Event()
+    bar = tqdm(
+        total=round(seconds),
+        desc="search",
+        bar_format="{desc}: {bar} {n:.0f}/{total} s{postfix}",
+        disable=None if enabled else True,
+    )
+    began = time.monotonic()
+
+    def watch() -> None:
+        while not finished.wait(0.5):
+            bar.n = min(time.monotonic() - began, seconds)
+            bar.set_postfix_str(f"{study.done} trials", refresh=True)
+            budget.tick()
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+        bar.close()
+        budget.save()

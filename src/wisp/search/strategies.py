@@ -1,0 +1,77 @@
+"""The strategies by name, and how long they train: decided from the budget before anything is measured.
+
+Nothing here depends on how fast the machine turns out to be, so that the same seed gives the same search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from wisp.errors import RecipeError
+from wisp.search.evolution import Evolution
+from wisp.search.halving import Halving, RandomSource
+from wisp.search.sampling import Sampler
+from wisp.search.strategy import Strategy
+
+DEFAULT = "evolution"
+
+# A search of so many trainings of the unit length learns something about its space.
+_TRAININGS = 150
+_STEP_SECONDS = 0.025  # one step of 64 photos, one thread, a network of the middle of the space
+_LEAST_EPOCHS, _MOST_EPOCHS = 2, 30
+
+
+def unit_epochs(training_seconds: float, steps_per_epoch: int) -> int:
+    """The unit of training: epochs that `_TRAININGS` networks can be given.
+
+    Args:
+        training_seconds: what there is to spend, of all workers together.
+        steps_per_epoch: of the photos at hand.
+    """
+    nominal = training_seconds / _TRAININGS / (max(1, steps_per_epoch) * _STEP_SECONDS)
+    return min(max(round(nominal), _LEAST_EPOCHS), _MOST_EPOCHS)
+
+
+def _random(sampler: Sampler, seed: int, epochs: int, _founders: int) -> Strategy:
+    return Halving(RandomSource(sampler, seed), _rungs(epochs))
+
+
+def _evolution(sampler: Sampler, seed: int, epochs: int, founders: int) -> Strategy:
+    child = max(_LEAST_EPOCHS, epochs // 2)
+    return Evolution(sampler, seed=seed, first_epochs=epochs, epochs=child, founders=founders)
+
+
+def _optuna(sampler: Sampler, seed: int, epochs: int, _founders: int) -> Strategy:
+    from wisp.search.optuna_source import OptunaSource  # noqa: PLC0415  (an optional part)
+
+    return Halving(OptunaSource(sampler, seed), _rungs(epochs))
+
+
+def _rungs(epochs: int) -> tuple[int, int, int]:
+    first = max(_LEAST_EPOCHS, epochs // 2)
+    return first, 3 * first, 9 * first
+
+
+STRATEGIES: Mapping[str, Callable[[Sampler, int, int, int], Strategy]] = MappingProxyType(
+    {"evolution": _evolution, "optuna": _optuna, "random": _random}
+)
+
+
+def make_strategy(name: str, sampler: Sampler, *, seed: int, epochs: int, founders: int) -> Strategy:
+    """A fresh strategy.
+
+    Args:
+        name: one of `STRATEGIES`.
+        sampler: the space and its limits.
+        seed: of everything random.
+        epochs: the unit of training (see `unit_epochs`).
+        founders: networks that an evolution begins with.
+
+    Raises:
+        RecipeError: no strategy has this name.
+        MissingExtraError: it needs an optional part that is not installed.
+    """
+    if name not in STRATEGIES:
+        raise RecipeError(f"--strategy {name}: there is none of this name; known: {', '.join(STRATEGIES)}")
+    return STRATEGIES[name](sampler, seed, epochs, founders)

@@ -1,0 +1,175 @@
+"""One trial inside a search: a short training that begins with another's weights. Nothing is exported.
+
+What a trial leaves is its F1 on validation and its weights, as bytes that travel to any machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from wisp.data.folders import load_dataset
+from wisp.errors import ModelError, TrainingError
+from wisp.metrics import confusion_matrix, macro_f1
+from wisp.models import ArchSpec, build
+from wisp.models.transfer import transfer_weights
+from wisp.records import Dataset
+from wisp.search.candidate import Candidate
+from wisp.search.space import Space
+from wisp.search.strategy import Proposal, Result
+from wisp.search.study import Assignment, Outcome
+from wisp.train.loop import train
+from wisp.train.photos import load_photos, predict_classes, training_batch
+from wisp.train.recipe import Recipe
+from wisp.train.run import open_run
+from wisp.train.threads import one_thread
+
+_ARCH = "arch"  # the weights' metadata: whose they are
+_CALIBRATION_STEPS = 20  # batches that set the BatchNorm statistics of weights that are only measured
+
+
+@dataclass(frozen=True)
+class ShortTraining:
+    """The function that a study runs: picklable, and the same on every machine that sees the photos.
+
+    Attributes:
+        data: the photos.
+        recipe: of all trials; input size, epochs and seed are the trial's own.
+        space: what the genes of a proposal mean.
+        folder: where trainings keep their checkpoints while they run.
+        seed: of the search; every trial has one of its own, made from it.
+        skip_unreadable: leave unreadable photos out instead of stopping.
+        deadline: wall-clock time after which no further epoch begins.
+        described: what `describe_data` says of the photos.
+    """
+
+    data: Path
+    recipe: Recipe
+    space: Space
+    folder: Path
+    seed: int
+    skip_unreadable: bool
+    deadline: float | None
+    described: Mapping[str, Any] = field(compare=False, repr=False)
+
+    def __call__(self, assignment: Assignment) -> Outcome:
+        """Train, or where the proposal has no epochs only measure; a diverged training is a result with an error.
+
+        Raises:
+            DataError, RecipeError, ModelError: the photos or the recipe cannot be used.
+        """
+        # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
+        tqdm.set_lock(threading.RLock())
+        proposal, candidate = assignment.proposal, self.space.decode(assignment.proposal.genes)
+        macs = self.space.cost(proposal.genes).macs
+        began = time.monotonic()
+        try:
+            with one_thread():
+                f1, state = (
+                    self._train(assignment, candidate)
+                    if proposal.epochs
+                    else self._measure(assignment, candidate)
+                )
+        except TrainingError as error:
+            return Outcome(Result(0.0, macs, time.monotonic() - began, str(error)))
+        return Outcome(Result(f1, macs, time.monotonic() - began), pack_weights(state, candidate.arch))
+
+    def trial_recipe(self, number: int, proposal: Proposal) -> Recipe:
+        """The recipe of trial `number`."""
+        return self.recipe.replace(
+            image_size=self.space.decode(proposal.genes).image_size,
+            epochs=proposal.epochs,
+            stop_after_epochs=0,
+            seed=(self.seed * 1_000_003 + number) % 2**31,
+        )
+
+    def _train(self, assignment: Assignment, candidate: Candidate) -> tuple[float, dict[str, Tensor]]:
+        """Validation F1, and the weights behind it."""
+        recipe = self.trial_recipe(assignment.number, assignment.proposal)
+        folder = self.folder / f"{assignment.number:05d}"
+        run = open_run(folder, recipe, candidate.arch, dict(self.described), resume=True)
+        result = train(
+            run,
+            _dataset(self.data),
+            initialize=functools.partial(self._start, assignment, candidate),
+            skip_unreadable=self.skip_unreadable,
+            progress=False,
+            deadline=self.deadline,
+        )
+        state = run.load_model().state_dict()
+        shutil.rmtree(folder)
+        return result.f1_val or 0.0, state
+
+    def _measure(self, assignment: Assignment, candidate: Candidate) -> tuple[float, dict[str, Tensor]]:
+        """What the start's weights are worth in this network, once its BatchNorms have seen some photos."""
+        recipe = self.trial_recipe(assignment.number, assignment.proposal).replace(epochs=1)
+        photos, val = load_photos(
+            _dataset(self.data), recipe, skip_unreadable=self.skip_unreadable, progress=False
+        )
+        torch.manual_seed(recipe.seed)
+        model = build(candidate.arch)
+        self._start(assignment, candidate, model)
+        generator = torch.Generator().manual_seed(recipe.seed)
+        norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean over all batches
+        batch_size = min(recipe.batch_size, len(photos))
+        with torch.no_grad():
+            for _ in range(_CALIBRATION_STEPS):
+                index = torch.randint(len(photos), (batch_size,), generator=generator)
+                device = torch.device("cpu")
+                images, _ = training_batch(
+                    photos, index, recipe, candidate.arch.num_classes, generator, device
+                )
+                model.train()(images)
+        predicted = predict_classes(model, val, torch.device("cpu"))
+        return macro_f1(
+            confusion_matrix(val.labels, predicted, candidate.arch.num_classes)
+        ), model.state_dict()
+
+    def _start(self, assignment: Assignment, candidate: Candidate, model: nn.Module) -> None:
+        """Begin with the weights that came along."""
+        if assignment.weights is not None:
+            state, arch = unpack_weights(assignment.weights)
+            transfer_weights(state, arch, model, candidate.arch, choose="importance")
+
+
+@functools.lru_cache(maxsize=1)
+def _dataset(data: Path) -> Dataset:
+    """A process does many trials on the same photos."""
+    return load_dataset(data, progress=False)
+
+
+def pack_weights(state: Mapping[str, Tensor], arch: ArchSpec) -> bytes:
+    """A network with its weights, in the safetensors format."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    return safetensors.torch.save(tensors, metadata={_ARCH: json.dumps(arch.to_json())})
+
+
+def unpack_weights(data: bytes) -> tuple[dict[str, Tensor], ArchSpec]:
+    """The inverse of `pack_weights`.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    try:
+        length = int.from_bytes(
+            data[:8], "little"
+        )  # the format: length of the header, header (JSON), tensors
+        arch = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_ARCH])
+        return safetensors.torch.load(data), ArchSpec.from_json(arch, where="weights")
+    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise ModelError(f"weights of a trial: damaged ({error})") from error

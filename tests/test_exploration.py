@@ -1,0 +1,216 @@
+"""A search as a job: on tiny generated photos, in this process, with trainings by formula and really trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wisp import exploration, pipeline, rounds
+from wisp.errors import InputError, RecipeError, TrainingError
+from wisp.exploration import SearchSettings
+from wisp.models import build
+from wisp.pipeline import Outcome, Settings, optimize
+from wisp.runtime import Classifier
+from wisp.search.limits import Limits
+from wisp.search.simulation import LearningCurves
+from wisp.search.space import Space
+from wisp.search.store import TrialStore
+from wisp.search.strategy import Result
+from wisp.search.study import Assignment
+from wisp.search.study import Outcome as TrialOutcome
+from wisp.short_trials import ShortTraining, pack_weights
+from wisp.train.run import read_run
+
+CLASSES = {"glass": (40, 160, 60), "metal": (120, 120, 130), "paper": (220, 210, 190)}
+SEARCH = SearchSettings(trials=6, sizes=(24, 32), limits=Limits(macs=400_000), strategy="random")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("exploration") / "photos"
+    random = np.random.default_rng(0)
+    for split, count in {"train": 12, "val": 5, "test": 4}.items():
+        for name, colour in CLASSES.items():
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = np.clip(np.array(colour) + random.integers(-60, 60, (32, 32, 3)), 0, 255)
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{index}.png")
+    return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One finalist, trained for two epochs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WISP_CACHE", str(tmp_path_factory.mktemp("exploration-cache")))
+        patch.setattr(rounds, "_MIN_EPOCHS", 2)
+        patch.setattr(rounds, "_MAX_EPOCHS", 2)
+        patch.setattr(exploration, "_FINALISTS", 1)
+        patch.setattr(exploration, "_finalists", lambda trials, count, target: _one(trials, target))
+        yield
+
+
+_real_finalists = exploration._finalists
+
+
+def _one(trials: Any, target: float | None) -> Any:
+    return _real_finalists(trials, 1, target)
+
+
+class ByFormula(ShortTraining):
+    """Weights at random, F1 by the learning curves; interrupted where a test says so."""
+
+    interrupt_at = -1
+    fail = False
+
+    def __call__(self, assignment: Assignment) -> TrialOutcome:
+        if assignment.number == ByFormula.interrupt_at:
+            raise KeyboardInterrupt
+        candidate = self.space.decode(assignment.proposal.genes)
+        macs = self.space.cost(assignment.proposal.genes).macs
+        if ByFormula.fail:
+            return TrialOutcome(Result(0.0, macs, 1.0, "the loss is not a number any more"))
+        torch.manual_seed(assignment.number)
+        f1 = LearningCurves(Space(3)).f1(assignment.proposal, 20, assignment.number)
+        return TrialOutcome(
+            Result(f1, macs, 2.0), pack_weights(build(candidate.arch).state_dict(), candidate.arch)
+        )
+
+
+@pytest.fixture
+def by_formula(monkeypatch: pytest.MonkeyPatch) -> type[ByFormula]:
+    monkeypatch.setattr(exploration, "ShortTraining", ByFormula)
+    monkeypatch.setattr(ByFormula, "interrupt_at", -1)
+    monkeypatch.setattr(ByFormula, "fail", False)
+    return ByFormula
+
+
+def settings_for(data: Path, out: Path, search: SearchSettings = SEARCH, **changes: Any) -> Settings:
+    return replace(Settings(data, out, budget_seconds=3600.0, workers=1, search=search), **changes)
+
+
+def stored(out: Path) -> Any:
+    store = TrialStore(out / "trials.db", "search", {})
+    trials = store.trials()
+    store.close()
+    return trials
+
+
+@pytest.mark.slow
+def test_a_whole_search(data: Path, tmp_path: Path) -> None:
+    """Really trained: the search, its finalist, the exported file, the report."""
+    out = tmp_path / "out"
+    outcome: Outcome = optimize(settings_for(data, out, replace(SEARCH, trials=4)), progress=False)
+    trials = stored(out)
+    assert len(trials) == 4
+    assert all(trial.result and not trial.result.error for trial in trials)
+    chosen = outcome.chosen
+    assert chosen.candidate.image_size in (24, 32)
+    assert chosen.candidate.macs <= 400_000
+    assert Classifier(outcome.artifact).info.macs == chosen.measurement.macs
+    # its training began with the weights that the search had found
+    run = read_run(out)
+    (start,) = (out / "starts").iterdir()
+    assert start.name == f"{chosen.candidate.name}.safetensors"
+    assert run.data["pretrained"]
+    assert f"--pretrained {start}" in outcome.report.read_text()
+    summary = json.loads((out / "search.json").read_text())
+    assert (summary["trials"], summary["failed"]) == (4, 0)
+    assert 0 < summary["hypervolume"] < 1
+    assert list((out / "trials").iterdir()) == []
+
+
+def test_interrupted_and_resumed_it_is_the_same_search(
+    data: Path, tmp_path: Path, by_formula: type[ByFormula]
+) -> None:
+    out = tmp_path / "out"
+    by_formula.interrupt_at = 4
+    with pytest.raises(KeyboardInterrupt):
+        optimize(settings_for(data, out), progress=False)
+    before = stored(out)
+    assert [trial.result is not None for trial in before] == [True] * 4 + [False]
+    by_formula.interrupt_at = -1
+    with pytest.raises(InputError, match=r"not empty; continue it with --resume"):
+        optimize(settings_for(data, out), progress=False)
+    with pytest.raises(InputError, match=r"begun with strategy = 'random', not 'evolution'"):
+        optimize(settings_for(data, out, replace(SEARCH, strategy="evolution")), resume=True, progress=False)
+    outcome = optimize(settings_for(data, out), resume=True, progress=False)
+    trials = stored(out)
+    assert trials[:4] == before[:4]
+    assert len(trials) == 6
+    whole = tmp_path / "whole"
+    expected = optimize(settings_for(data, whole), progress=False)
+    assert stored(whole) == trials
+    assert outcome.chosen.candidate == expected.chosen.candidate
+    # A finished job resumed trains nothing.
+    again = optimize(settings_for(data, out), resume=True, progress=False)
+    assert again.chosen.candidate == expected.chosen.candidate
+    assert stored(out) == trials
+
+
+def test_a_search_that_only_fails_is_one_line(
+    data: Path, tmp_path: Path, by_formula: type[ByFormula]
+) -> None:
+    by_formula.fail = True
+    with pytest.raises(TrainingError, match="no training of the search succeeded: the loss is not a number"):
+        optimize(settings_for(data, tmp_path / "out"), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"limits": Limits(macs=10)}, r"--max-macs 10 \(nearest: [\d,]+ MACs\)"),
+        ({"strategy": "guess"}, "--strategy guess: there is none of this name"),
+        ({"sizes": (33,)}, "--sizes 33: the space has 24, 32"),
+        (
+            {"limits": Limits(latency_ms=1.0, measure=lambda candidate: 0.5), "storage": "sqlite:///x.db"},
+            "--max-latency: is measured on this machine",
+        ),
+    ],
+)
+def test_what_cannot_work_ends_at_once(
+    data: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        optimize(settings_for(data, tmp_path / "out", replace(SEARCH, **changes)), progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_target_prefers_the_cheap_that_nearly_reach_it() -> None:
+    from wisp.search.store import StoredTrial  # noqa: PLC0415
+    from wisp.search.strategy import Proposal  # noqa: PLC0415
+
+    points = [(100_000, 0.5), (200_000, 0.69), (300_000, 0.68), (900_000, 0.8), (950_000, 0.4)]
+    trials = [StoredTrial(n, Proposal((n,), 2), Result(f1, macs, 1.0)) for n, (macs, f1) in enumerate(points)]
+    assert [trial.number for trial in _real_finalists(trials, 2, 0.7)] == [1, 2]
+    front = {trial.number for trial in _real_finalists(trials, 3, None)}
+    assert front == {0, 1, 3}
+
+
+def test_latencies_are_measured_once_for_all_time(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def measure(candidate: Any) -> float:
+        asked.append(candidate.name)
+        return float(len(asked))
+
+    space = Space(3)
+    candidate = space.decode(exploration.Sampler(space).haven)
+    path = tmp_path / "latencies.json"
+    assert exploration._Remembered(measure, path)(candidate) == 1.0
+    assert exploration._Remembered(measure, path)(candidate) == 1.0
+    assert asked == [candidate.name]
+
+
+def test_every_size_of_the_space_has_its_turn_to_decode() -> None:
+    assert sorted(exploration._SIZES) == sorted(Space(3).image_size)
+    assert pipeline.STATE == "optimize.json"

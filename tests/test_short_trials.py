@@ -1,0 +1,129 @@
+"""A trial of a search, really trained, on a few painted photos."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from tiny_training import EASY, paint_photos
+from wisp.data.folders import load_dataset
+from wisp.errors import ModelError, TrainingError
+from wisp.models import build
+from wisp.search.space import Space
+from wisp.search.strategy import Proposal
+from wisp.search.study import Assignment
+from wisp.short_trials import ShortTraining, pack_weights, unpack_weights
+from wisp.train import loop
+from wisp.train.run import describe_data
+
+SPACE = Space(
+    3,
+    image_size=(16, 24),
+    stem=((3, 2),),
+    stem_width=(6, 8),
+    activation=("relu",),
+    head=(12, 16),
+    stages=(1, 2),
+    width=(8, 12),
+    depth=(1, 2),
+    kernel=(3,),
+    expansion=(2.0, 3.0),
+    squeeze_excite=(False,),
+)
+SMALL = (0,) * len(SPACE.axes)
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> ShortTraining:
+    photos = paint_photos(tmp_path / "photos")
+    return ShortTraining(
+        data=photos,
+        recipe=EASY.replace(epochs=0),
+        space=SPACE,
+        folder=tmp_path / "trials",
+        seed=1,
+        skip_unreadable=False,
+        deadline=None,
+        described=describe_data(load_dataset(photos), progress=False),
+    )
+
+
+def test_trained_passed_on_and_measured(training: ShortTraining) -> None:
+    training = pickle.loads(pickle.dumps(training))  # noqa: S301  (as a worker process gets it)
+    first = training(Assignment(0, Proposal(SMALL, 16), None))
+    assert first.weights is not None
+    assert first.result.f1 > 0.6
+    assert first.result.macs == SPACE.cost(SMALL).macs
+    assert first.result.seconds > 0
+    assert list(training.folder.iterdir()) == []  # its weights travel, nothing else is kept
+    again = training(Assignment(0, Proposal(SMALL, 16), None))
+    assert (again.result.f1, again.weights) == (first.result.f1, first.weights)
+    other_seed = dataclasses.replace(training, seed=2)(Assignment(0, Proposal(SMALL, 16), None))
+    assert other_seed.weights != first.weights
+
+    # A larger network that begins with these weights is as good at once; a random one is not.
+    larger = SPACE.step(SPACE.step(SMALL, 6 + 1, 1), 4, 1)  # deeper, a wider head
+    inherited = training(Assignment(1, Proposal(larger, 0, start=0), first.weights))
+    assert inherited.result.f1 > first.result.f1 - 0.15
+    blank = training(Assignment(1, Proposal(larger, 0), None))
+    assert blank.result.f1 < inherited.result.f1
+    assert inherited.weights is not None
+    state, arch = unpack_weights(inherited.weights)
+    assert arch == SPACE.decode(larger).arch
+    build(arch).load_state_dict(state)
+
+
+def test_a_training_that_diverges_is_a_result(
+    training: ShortTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "weighted_cross_entropy", lambda logits, *_: logits.sum() * torch.nan)
+    outcome = training(Assignment(3, Proposal(SMALL, 2), None))
+    assert "not a number" in outcome.result.error
+    assert outcome.result.f1 == 0
+    assert outcome.weights is None
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(
+    training: ShortTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = training(Assignment(5, Proposal(SMALL, 4), None))
+    steps = 0
+
+    def interrupt(*args: object, **options: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 5:
+            raise TrainingError("as if the machine went away")
+
+    real = loop.update_average
+
+    def step(*args: object, **options: object) -> None:
+        interrupt()
+        real(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "update_average", step)
+    assert training(Assignment(5, Proposal(SMALL, 4), None)).result.error  # a failure leaves its folder
+    monkeypatch.setattr(loop, "update_average", real)
+    again = training(Assignment(5, Proposal(SMALL, 4), None))
+    assert again.result.f1 == whole.result.f1
+    assert again.weights == whole.weights
+
+
+@pytest.mark.parametrize("data", [b"", b"\0" * 20, b"12345678" * 9])
+def test_damaged_weights_are_one_line(data: bytes) -> None:
+    with pytest.raises(ModelError, match="weights of a trial: damaged"):
+        unpack_weights(data)
+
+
+def test_weights_round_trip() -> None:
+    arch = SPACE.decode(SMALL).arch
+    torch.manual_seed(0)
+    state = build(arch).state_dict()
+    back, same = unpack_weights(pack_weights(state, arch))
+    assert same == arch
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[name], state[name]) for name in state)
