@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from wisp.errors import DataError, InputError, ModelError, RecipeError
 from wisp.evaluation import evaluate
 from wisp.macs import count_macs, count_onnx
 from wisp.models import SourceArch, build, named
+from wisp.packing import pack_run
 from wisp.runtime import Classifier
 from wisp.train.recipe import Recipe
 from wisp.train.run import ARTIFACT, COMPRESSION, METRICS, RUN_FILES, WEIGHTS, read_run
@@ -70,6 +72,19 @@ def test_a_run_becomes_a_smaller_run_that_works_like_any_other(trained, photos, 
         torch.testing.assert_close(fused(images), model(images), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_compressed_run_can_be_submitted(trained, photos, tmp_path):
+    data = tmp_path / "photos"
+    shutil.copytree(photos, data)
+    shutil.copytree(photos / "val", data / "test")
+    dataset = load_dataset(data)
+    subject = read_subject(str(trained))
+    result = quiet(subject, Options("prune", ratio=0.5, epochs=1), dataset=dataset, out=tmp_path / "small")
+    packed = pack_run(result.run, dataset, tmp_path / "team.zip", progress=False)
+    assert packed.manifest.macs.official == result.change.macs_after["official"]
+    assert packed.manifest.macs.onnx == result.change.macs_after["onnx"]
+
+
 def test_nothing_of_the_run_is_pickled(trained, tmp_path):
     quiet(read_subject(str(trained)), Options("prune", ratio=0.5), out=tmp_path / "small")
     assert sorted(path.suffix for path in (tmp_path / "small").iterdir()) == [
@@ -104,6 +119,7 @@ def test_a_preview_writes_nothing(trained, photos, tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_pruning_in_steps_goes_on_where_it_was_interrupted(trained, photos, tmp_path, monkeypatch):
     subject, dataset = read_subject(str(trained)), load_dataset(photos)
     options = Options("prune", ratio=0.4, steps=3, epochs=2)
@@ -140,6 +156,7 @@ def test_pruning_in_steps_goes_on_where_it_was_interrupted(trained, photos, tmp_
     assert read_run(tmp_path / "parts").arch == read_run(tmp_path / "whole").arch
 
 
+@pytest.mark.slow
 def test_resuming_with_another_wish_is_refused(trained, photos, tmp_path):
     subject, dataset = read_subject(str(trained)), load_dataset(photos)
     quiet(subject, Options("prune", ratio=0.5, epochs=1), dataset=dataset, out=tmp_path / "small")
