@@ -130,7 +130,8 @@ def answer_run(
         )
     if not run.artifact.is_file():
         export_run(run, dataset, skip_unreadable=skip_unreadable)
-    info = Classifier(run.artifact).info
+    classifier = Classifier(run.artifact)
+    info = classifier.info
     if info.labels != run.classes or info.resize != run.recipe.resize:
         raise ModelError(
             f"{run.artifact}: of another training; export the run again with: wisp export {run.folder}"
@@ -138,11 +139,10 @@ def answer_run(
     order = class_order(dataset, info.labels)
     answers = {
         split: answer_samples(
-            run.artifact,
+            classifier.probabilities,
             dataset.split(split),
             info.resize,
             order,
-            len(info.labels),
             skip_unreadable=skip_unreadable and split in {TRAIN, VAL},
             progress=progress,
         )

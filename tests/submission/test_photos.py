@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,16 @@ from PIL import Image
 from tiny_submission import FACTS, Parts, paint_test_photos, tiny_submission
 from wisp.data.folders import load_dataset
 from wisp.records import Dataset, Violation
+from wisp.sandbox import confinement
 from wisp.submission import verify_submission
 
 
 @pytest.fixture(autouse=True)
 def _graph_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The graph has tests of its own (test_models.py)."""
+    """The graph has tests of its own (test_models.py), and so has the sandbox: without it, processes start faster."""
     monkeypatch.setattr("wisp.submission.graph.check_graph", lambda _path, _manifest: ())
+    bare = replace(confinement(), mode="limits")
+    monkeypatch.setattr("wisp.submission.graph.confinement", lambda: bare)
 
 
 def check(parts: Parts, path: Path, dataset: Dataset, severity: str = "violation") -> list[Violation]:
@@ -109,7 +113,7 @@ def test_photos_that_cannot_be_read_here(parts: Parts, photos: Dataset, tmp_path
     dataset = load_dataset(root, needs=())
     assert {finding.rule for finding in check(parts, tmp_path, dataset)} == {"test-files"}
     (note,) = [finding for finding in check(parts, tmp_path, dataset, "note") if finding.rule == "unreadable"]
-    assert note.message == "1 photos of unlabelled cannot be read here and were not checked"
+    assert note.message == "1 photos of test cannot be read here and were not checked"
 
 
 def test_a_model_that_fails_on_the_photos(

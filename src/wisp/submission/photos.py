@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from wisp.metrics import confusion_matrix, macro_f1
 from wisp.records import TEST, TRAIN, UNLABELLED, VAL, Dataset, ResizeRule, Sample, Violation
 from wisp.runtime.answers import Answers
 from wisp.submission.claims import Fingerprint, answer_names, compare_names
-from wisp.submission.contents import DATA, MODEL, PREDICTIONS
+from wisp.submission.contents import DATA, MANIFEST, MODEL, PREDICTIONS
 from wisp.submission.graph import classify_images
 from wisp.submission.layout import PACK_AGAIN, printable
 from wisp.submission.manifest import Manifest
@@ -56,7 +56,7 @@ def check_test_files(
 
 @dataclass(frozen=True)
 class SplitAnswers:
-    """A model's answers on the readable photos of one split.
+    """A model's answers on the readable photos of one split (or of several).
 
     `probabilities` is float32, N x classes; `true` int64, N, in the model's order, -1 without a label.
     """
@@ -74,39 +74,42 @@ class SplitAnswers:
         best = np.sort(self.probabilities, axis=1)[:, -2:]
         return int(((best[:, 1] - best[:, 0]) <= NEAR).sum())
 
+    def labelled(self) -> SplitAnswers:
+        """Those whose class is known."""
+        rows = np.flatnonzero(self.true >= 0)
+        samples = tuple(self.samples[row] for row in rows)
+        return SplitAnswers(samples, self.probabilities[rows], self.true[rows], self.unreadable)
+
     def f1_macro(self) -> float:
-        """Macro F1 of the most probable classes."""
+        """Macro F1 of the most probable classes; every photo has a label."""
         classes = self.probabilities.shape[1]
         return macro_f1(confusion_matrix(self.true, self.probabilities.argmax(axis=1), classes))
 
 
 def answer_samples(
-    model: Path,
+    classify: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]],
     samples: Sequence[Sample],
     rule: ResizeRule,
     order: npt.NDArray[np.int64],
-    classes: int,
     *,
     skip_unreadable: bool = True,
     progress: bool = True,
 ) -> SplitAnswers:
-    """What the model in `model` answers on photos; it runs in a process of its own.
+    """What a model answers on photos.
 
     Args:
-        model: the `.onnx` file.
+        classify: from images (uint8, N x size x size x 3) to probabilities (float32, N x classes).
         samples: the photos.
         rule: how a photo becomes the model's input.
         order: for each class of the data set its index in the model (`class_order`).
-        classes: the model's number of classes.
         skip_unreadable: leave photos out that cannot be read.
         progress: show a progress bar on a terminal while photos are decoded.
 
     Raises:
-        SubmissionError: the model cannot be run; the message has no file name.
         DataError: photos cannot be read.
     """
     cached = build_cache(samples, rule, skip_unreadable=skip_unreadable, progress=progress)
-    probabilities = classify_images(model, cached.images, classes)
+    probabilities = classify(cached.images)
     labels = cached.labels
     true = np.where(labels >= 0, order[np.maximum(labels, 0)], -1)
     return SplitAnswers(
@@ -122,39 +125,45 @@ def check_answers(
     dataset: Dataset,
     *,
     progress: bool = True,
-) -> Iterator[Violation]:
-    """The answers are those that the model gives, and the F1 of each labelled split is the claimed one."""
-    classes = len(manifest.classes)
+) -> tuple[SplitAnswers | None, list[Violation]]:
+    """The answers are those that the model gives, and the F1 of each labelled split is the claimed one.
+
+    Returns:
+        The model's answers to the test photos, None where it gives none; and what is wrong.
+    """
+    samples = test_samples(dataset)
+    name_of = dict(zip((s.name for s in samples), answer_names([s.name for s in samples]), strict=True))
+    parts: dict[str, tuple[Sample, ...]] = {TEST: samples}
+    parts |= {split: dataset.split(split) for split in (VAL, TRAIN) if split in manifest.f1}
+
+    def classify(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        return classify_images(model, images, len(manifest.classes))
+
+    of_tests: SplitAnswers | None = None
+    findings: list[Violation] = []
     try:
         order = class_order(dataset, manifest.classes)
-    except ModelError as error:
-        yield _violation("classes", MODEL, str(error))
-        return
-    samples = test_samples(dataset)
-    name_of = dict(
-        zip((sample.name for sample in samples), answer_names([s.name for s in samples]), strict=True)
-    )
-    for split in (TEST, UNLABELLED, VAL, TRAIN):
-        members = dataset.split(split)
-        if not members or (split in {VAL, TRAIN} and split not in manifest.f1):
-            continue
-        try:
-            answers = answer_samples(model, members, rule, order, classes, progress=progress)
-        except SubmissionError as error:
-            yield _violation("graph", MODEL, str(error))
-            return
-        if answers.unreadable:
-            message = (
-                f"{len(answers.unreadable):,} photos of {split} cannot be read here and were not checked"
-            )
-            yield Violation("unreadable", "note", str(dataset.root), None, message, "")
-        if split in {TEST, UNLABELLED}:
-            yield from _compare_answers(answers, found, manifest.classes, name_of)
-        if split != UNLABELLED:
-            yield from _compare_f1(split, answers, manifest)
-    for split in set(manifest.f1) - set(dataset.splits):
+        for split, members in parts.items():
+            if not members:
+                continue
+            answers = answer_samples(classify, members, rule, order, progress=progress)
+            if answers.unreadable:
+                message = (
+                    f"{len(answers.unreadable):,} photos of {split} cannot be read here and were not checked"
+                )
+                findings.append(Violation("unreadable", "note", str(dataset.root), None, message, ""))
+            if split == TEST:
+                of_tests = answers
+                findings += _compare_answers(answers, found, manifest.classes, name_of)
+            findings += _compare_f1(split, answers.labelled(), manifest)
+    except (SubmissionError, ModelError) as error:
+        rule_name = "graph" if isinstance(error, SubmissionError) else "classes"
+        findings.append(_violation(rule_name, MODEL, str(error)))
+        return None, findings
+    for split in sorted(set(manifest.f1) - set(dataset.splits)):
         message = f"claims an F1 on {split}, of which there are no photos in {dataset.root}"
-        yield Violation("f1", "note", "manifest.json", None, message, "")
+        findings.append(Violation("f1", "note", MANIFEST, None, message, ""))
+    return of_tests, findings
 
 
 def _compare_answers(
@@ -177,14 +186,14 @@ def _compare_answers(
 
 def _compare_f1(split: str, answers: SplitAnswers, manifest: Manifest) -> Iterator[Violation]:
     claimed = manifest.f1.get(split)
+    if not answers.samples:
+        return
     f1 = answers.f1_macro()
     if claimed is None:
         message = f"claims no F1 on {split}, whose labels are known; it is {f1:.4f}"
-        yield Violation("f1", "note", "manifest.json", None, message, "")
+        yield Violation("f1", "note", MANIFEST, None, message, "")
     elif not abs(claimed - f1) <= (_F1_NEAR if answers.near else _F1_ROUNDING):
-        yield _violation(
-            "f1", "manifest.json", f"claims a macro F1 of {claimed:.4f} on {split}; it is {f1:.4f}"
-        )
+        yield _violation("f1", MANIFEST, f"claims a macro F1 of {claimed:.4f} on {split}; it is {f1:.4f}")
 
 
 def _digest(path: Path) -> str:

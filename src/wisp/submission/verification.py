@@ -10,7 +10,7 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -38,6 +38,9 @@ from wisp.submission.contents import (
 )
 from wisp.submission.layout import PACK_AGAIN, printable, read_layout, read_member
 from wisp.submission.manifest import Manifest
+
+if TYPE_CHECKING:
+    from wisp.submission.photos import SplitAnswers
 
 _Content = TypeVar("_Content")
 _LARGEST_FILE_BYTES = LARGEST_TOTAL_BYTES + (4 << 20)  # with headers and directory
@@ -183,28 +186,24 @@ def _check_photos(
     data = Fingerprint.parse(files[DATA])
     findings = list(check_test_files(data, found, dataset, progress=progress))
     rule = describe_model(model).resize
-    findings += check_answers(model, rule, found, manifest, dataset, progress=progress)
-    if ARCH in files and not _is_broken(findings):
-        findings += _check_parity(files, manifest, model, rule, dataset)
+    answers, problems = check_answers(model, rule, found, manifest, dataset, progress=progress)
+    findings += problems
+    if ARCH in files and answers is not None and not _is_broken(findings):
+        findings += _check_parity(files, rule, answers)
     return findings
 
 
-def _check_parity(
-    files: Mapping[str, bytes], manifest: Manifest, model: Path, rule: ResizeRule, dataset: Dataset
-) -> Iterator[Violation]:
+def _check_parity(files: Mapping[str, bytes], rule: ResizeRule, answers: SplitAnswers) -> Iterator[Violation]:
     """The weights in the network give what the model gives: they are one and the same."""
-    from wisp.data.cache import build_cache  # noqa: PLC0415
-    from wisp.submission.graph import classify_images  # noqa: PLC0415
+    from wisp.images import preprocess  # noqa: PLC0415
     from wisp.submission.network import network_probabilities  # noqa: PLC0415
-    from wisp.submission.photos import test_samples  # noqa: PLC0415
 
-    samples = test_samples(dataset)[:PARITY_IMAGES]
+    samples = answers.samples[:PARITY_IMAGES]
     if not samples:
         return
-    images = np.array(build_cache(samples, rule, skip_unreadable=True, progress=False).images)
-    of_model = classify_images(model, images, len(manifest.classes))
+    images = np.stack([preprocess(sample.path, rule) for sample in samples])
     of_weights = network_probabilities(files[ARCH], files[WEIGHTS], images)
-    difference = float(np.abs(of_model - of_weights).max(initial=0.0))
+    difference = float(np.abs(answers.probabilities[: len(samples)] - of_weights).max())
     if not difference <= PARITY_TOLERANCE:  # written so that NaN fails too
         message = (
             f"the weights do not give what {MODEL} gives: probabilities differ by up to {difference:.3g} on "
