@@ -95,5 +95,5 @@ def slow(task: tuple[Path, int]) -> int:
 
     folder, number = task
     (folder / f"began-{number}-{ray.get_runtime_context().get_node_id()}").touch()
-    time.sleep(1.5)
+    time.sleep(2)
     return number

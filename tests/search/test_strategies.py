@@ -303,7 +303,7 @@ def test_a_thousand_workers_are_busy() -> None:
     `python -m benchmarks.search_strategies scaling` measures that time, and this at full length.
     """
     strategy, training = evolution(0), SimulatedTraining(LearningCurves(SPACE))
-    executor: SimulatedExecutor[Assignment] = SimulatedExecutor(
+    executor = SimulatedExecutor(
         1000,
         seconds=lambda assignment: 600.0,
         straggling=0.3,
@@ -327,14 +327,14 @@ def test_a_thousand_workers_are_busy() -> None:
 
 
 def test_the_simulation_is_a_cluster() -> None:
-    executor: SimulatedExecutor[float] = SimulatedExecutor(2, seconds=lambda task: task)
+    executor = SimulatedExecutor(2, seconds=lambda task: task)
     assert [task for task, _ in executor.run(str, [3.0, 1.0, 1.0, 2.0])] == [1.0, 1.0, 3.0, 2.0]
     assert executor.clock() == 4.0
     assert executor.utilisation == 1.0  # until the last task began, both worked all the time
-    waiting: SimulatedExecutor[float] = SimulatedExecutor(2, seconds=lambda task: task)
+    waiting = SimulatedExecutor(2, seconds=lambda task: task)
     assert len(list(waiting.run(str, [3.0, None, 1.0]))) == 2
     assert waiting.utilisation == 0.5  # one of the two had nothing to do
-    slow: SimulatedExecutor[float] = SimulatedExecutor(4, seconds=lambda task: 1.0, dispatch_seconds=1.0)
+    slow = SimulatedExecutor(4, seconds=lambda task: 1.0, dispatch_seconds=1.0)
     list(slow.run(str, [0.0] * 8))
     assert slow.now == 9.0  # one start a second
     with pytest.raises(TrainingError, match="died 2 times"):

@@ -25,7 +25,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-class SimulatedExecutor(Generic[Task]):
+class SimulatedExecutor:
     """Workers whose time is simulated (discrete events); `function` itself is called when a task ends.
 
     Args:
@@ -43,7 +43,7 @@ class SimulatedExecutor(Generic[Task]):
         self,
         workers: int,
         *,
-        seconds: Callable[[Task], float],
+        seconds: Callable[[Any], float],
         seed: int = 0,
         failures_an_hour: float = 0.0,
         repair_seconds: float = 60.0,
