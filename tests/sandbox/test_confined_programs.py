@@ -16,6 +16,7 @@ from confined import SMALL, Way, processes_with, require_linux
 from wisp.errors import SandboxError
 from wisp.sandbox import Confinement, Limits, confinement, read_result, run_python
 from wisp.sandbox.confinement import _missing
+from wisp.sandbox.process_tree import descendants
 
 TRAINING = """
 import sys, torch
@@ -252,3 +253,21 @@ def test_a_program_that_cannot_be_confined_is_not_started(
     with pytest.raises(SandboxError, match="could not be confined, so it was not started"):
         run_python(["-c", "open('started', 'w')"], scratch=scratch)
     assert not (scratch / "started").exists()
+
+
+def test_the_quick_look_at_processes_sees_what_the_thorough_one_does() -> None:
+    require_linux()
+    program = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+    with subprocess.Popen([sys.executable, "-c", program], start_new_session=True) as child:
+        try:
+            wait_for(lambda: len(list(below(child.pid, thorough=True))) == 2)
+            assert list(below(child.pid, thorough=False)) == list(below(child.pid, thorough=True))
+        finally:
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+def below(pid: int, *, thorough: bool) -> list[tuple[int, int]]:
+    """Pid and depth of a child of this process, and of its children."""
+    found = [(process.pid, process.depth) for process in descendants(thorough=thorough)]
+    start = next((at for at, (number, _) in enumerate(found) if number == pid), None)
+    return [] if start is None else [found[start], *(pair for pair in found if pair[1] == 2)]

@@ -10,6 +10,7 @@ import click
 
 from wisp.cli import columns
 from wisp.cli.duration import Duration
+from wisp.cores import usable_cores
 from wisp.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -96,11 +97,11 @@ def reproduce(
         wall_seconds=time_limit,
         cpu_seconds=2 * time_limit,
         memory_bytes=memory_limit * _GIB,
-        processes=256,
+        processes=64 + 4 * usable_cores(),  # what runs models starts a thread a core
         disk_bytes=16 * _GIB,
         disk_files=10_000,
         file_bytes=8 * _GIB,
-        open_files=1024,
+        open_files=256,
     )
     settings = Settings(
         submission=submission,
@@ -146,13 +147,9 @@ def _as_text(result: Reproduction, settings: Settings) -> str:
     ]
     interval = result.decision.interval if result.decision else None
     if interval is not None:
-        rows.append(
-            (
-                "interval",
-                f"{max(0.0, interval.low):.4f} to {min(1.0, interval.high):.4f} for one more result ({interval.level:.0%}; {interval.n} "
-                f"seeds, standard deviation {interval.spread:.4f})",
-            )
-        )
+        low, high = max(0.0, interval.low), min(1.0, interval.high)
+        made = f"{interval.level:.0%}; {interval.n} seeds, standard deviation {interval.spread:.4f}"
+        rows.append(("interval", f"{low:.4f} to {high:.4f} for one more result ({made})"))
     if result.runs and not any(run.differences for run in result.runs):
         rows.append(("network", "MACs, parameters and shapes are as claimed"))
     width = max((columns.width(name) for name, _ in rows), default=0)

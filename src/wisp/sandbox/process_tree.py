@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_TELLS_CHILDREN = os.path.exists(f"/proc/self/task/{os.getpid()}/children")  # noqa: PTH110
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 
 
@@ -28,23 +29,52 @@ class Process:
     resident_bytes: int
 
 
-def descendants() -> list[Process]:
-    """Every process below this one, parents before children. One that ends meanwhile is left out."""
-    children: dict[int, list[tuple[int, list[bytes]]]] = {}
-    with os.scandir("/proc") as entries:
-        for entry in entries:
-            if entry.name.isdecimal() and (fields := _stat_fields(entry.name)) is not None:
-                children.setdefault(int(fields[1]), []).append((int(entry.name), fields))
+def descendants(*, thorough: bool = True) -> list[Process]:
+    """Every process below this one, parents before children. One that ends meanwhile is left out.
+
+    Args:
+        thorough: look at all processes of the machine. Otherwise ask each process for its children, which costs
+            nothing to speak of, but misses some while others end (and takes a kernel that can tell).
+    """
+    children = _all_children() if thorough or not _TELLS_CHILDREN else None
     found: list[Process] = []
     level, depth = [os.getpid()], 1
     while level:
-        below = [child for parent in level for child in children.get(parent, [])]
-        found += [_process(pid, depth, fields) for pid, fields in below]
-        level, depth = [pid for pid, _ in below], depth + 1
+        pids = [
+            pid
+            for parent in level
+            for pid in (children.get(parent, []) if children else _children_of(parent))
+        ]
+        level = []
+        for pid in pids:
+            fields = _stat_fields(pid)
+            if fields is not None:
+                found.append(_process(pid, depth, fields))
+                level.append(pid)
+        depth += 1
     return found
 
 
-def _stat_fields(pid: str) -> list[bytes] | None:
+def _all_children() -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {}
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdecimal() and (fields := _stat_fields(int(entry.name))) is not None:
+                children.setdefault(int(fields[1]), []).append(int(entry.name))
+    return children
+
+
+def _children_of(pid: int) -> list[int]:
+    """As the kernel tells, for each thread of a process."""
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  (many a second)
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", "rb") as file:  # noqa: PTH123
+                found += map(int, file.read().split())
+    return found
+
+
+def _stat_fields(pid: int) -> list[bytes] | None:
     """/proc/PID/stat from the third field (the state) on; the second, the name, may hold anything."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # noqa: PTH123  (many a second)

@@ -12,6 +12,7 @@ import os
 import signal
 import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,8 +96,10 @@ def main(text: str) -> None:
         setsigdef=_WATCHED,
     )
     os.close(watch.launcher_fd)
-    status = _follow(pid, watch, state)
-    none_left = kill_all(pid, watch.uid)
+    try:
+        status = _follow(pid, watch, state)
+    finally:
+        none_left = kill_all(pid, watch.uid)
     result = _result(status, watch, state, none_left=none_left)
     os.write(watch.result_fd, json.dumps(result).encode())
 
@@ -116,7 +119,8 @@ def _follow(pid: int, watch: Watch, state: _State) -> int | None:
                 return None
             state.stop_at = now + watch.grace_seconds
             for process in _program(watch):
-                os.kill(process.pid, signal.SIGTERM)
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGTERM)
         if os.getppid() != watch.parent or (state.stop_at is not None and now > state.stop_at):
             return None
         state.limit = _exceeded(watch, state, now)
@@ -126,7 +130,7 @@ def _follow(pid: int, watch: Watch, state: _State) -> int | None:
 
 def _program(watch: Watch) -> list[Process]:
     """The processes of the program itself, without bubblewrap's."""
-    return [process for process in descendants() if process.depth > watch.wrappers]
+    return [process for process in descendants(thorough=False) if process.depth > watch.wrappers]
 
 
 def _exceeded(watch: Watch, state: _State, now: float) -> Limit | None:
