@@ -98,7 +98,7 @@ def test_the_runtime_requires_four_packages_and_no_torch(metadata: Message) -> N
     }
     assert always == RUNTIME
     assert any(re.match(r"torch\b.*extra == .train.", line) for line in requirements)
-    assert set(metadata.get_all("Provides-Extra") or []) == {"train", "dev"}
+    assert set(metadata.get_all("Provides-Extra") or []) == {"train", "search", "cluster", "dev"}
 
 
 def test_the_changelog_tells_of_this_version() -> None:

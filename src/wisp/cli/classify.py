@@ -13,7 +13,10 @@ from wisp.cli import columns
 @click.command()
 @click.argument("photos", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
-    "--model", type=click.Path(path_type=Path), help="The model.onnx, or the run folder it lies in."
+    "--model",
+    type=click.Path(path_type=Path),
+    help="A model.onnx, the run folder it lies in, or the name of a shipped model (see `wisp zoo`).  "
+    "[default: trashnet-2m]",
 )
 @click.option(
     "--top",
@@ -33,12 +36,9 @@ def classify(photos: tuple[Path, ...], model: Path | None, top: int, as_json: bo
     from wisp.errors import DataError
     from wisp.runtime import Classifier
     from wisp.runtime.answers import find_photos
+    from wisp.zoo import find_model
 
-    if model is None:
-        raise click.UsageError(
-            "say which model: --model model.onnx (or a run folder); `wisp optimize DATA --out RUN` makes one"
-        )
-    classifier = Classifier(model)
+    classifier = Classifier(find_model(model))
     files: list[Path] = []
     unreadable = 0
     for photo in photos:

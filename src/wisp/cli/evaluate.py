@@ -38,16 +38,17 @@ def evaluate(
 ) -> None:
     """Measure a model on a labelled split: macro F1, MACs, score.
 
-    MODEL is a model.onnx, or the run folder it lies in. DATA has train/, val/ and test/ with one folder a class, or
-    one folder a class. Classes are matched by name.
+    MODEL is a model.onnx, the run folder it lies in, or a name from `wisp zoo`. DATA has train/, val/ and test/ with
+    one folder a class, or one folder a class. Classes are matched by name.
     """
     from wisp.data.folders import load_dataset
     from wisp.evaluation import evaluate as measure
     from wisp.files import write_json
     from wisp.macs import count_onnx
     from wisp.runtime import Classifier
+    from wisp.zoo import find_model
 
-    classifier = Classifier(model)
+    classifier = Classifier(find_model(model))
     dataset = load_dataset(data, needs=())
     result = measure(classifier, dataset, split, baseline=baseline, skip_unreadable=skip_unreadable)
     result = result.with_recount(count_onnx(classifier.path))

@@ -22,16 +22,18 @@ import click
 def predict(model: Path, folder: Path, out: Path, skip_unreadable: bool) -> None:
     """Classify a folder and write the competition's submission file.
 
-    MODEL is a model.onnx, or the run folder it lies in; every photo in FOLDER and its subfolders is classified. The
-    file holds {"macs": ..., "submission": {"file name": "Class"}}; with --out FILE.csv, a line a photo.
+    MODEL is a model.onnx, the run folder it lies in, or a name from `wisp zoo`; every photo in FOLDER and its
+    subfolders is classified. The file holds {"macs": ..., "submission": {"file name": "Class"}}; with --out FILE.csv, a
+    line a photo.
     """
     from wisp.errors import DataError
     from wisp.runtime import Classifier
     from wisp.runtime.answers import find_photos, predict_photos, write_answers
+    from wisp.zoo import find_model
 
     if out.is_dir():
         raise DataError(f"{out}: is a folder; --out names the submission file to write")
-    classifier = Classifier(model)
+    classifier = Classifier(find_model(model))
     photos = find_photos(folder)
     # click's bar, not tqdm: this verb works without the training extra.
     shown = sys.stderr.isatty()
