@@ -227,7 +227,8 @@ def _compared(said: Testimony, replayed: dict[str, Any], path: str) -> list[Viol
         severity: Severity = "violation" if replayed["macs"] > counted or replayed["unknown"] else "note"
         findings.append(finding(HIDDEN_COMPUTATION, severity, path, message, _LIE))
     official = said.counts.get("official", 0)
-    if replayed["least_official"] > official:
+    accused = any(item.severity == "violation" for item in said.findings)
+    if replayed["least_official"] > official and not accused:  # else the run has said so, and where
         message = (
             f"its program has layers of {replayed['least_official']:,} MACs, and beside its source the competition's "
             f"counter gave {official:,}"
