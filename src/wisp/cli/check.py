@@ -48,8 +48,11 @@ def check(
 
     The exit code is 0 for clean, 1 for violations, 2 where it cannot be judged.
     """
+    from tqdm import tqdm
+
     from wisp.rules import check as check_rules
     from wisp.rules import read_target
+    from wisp.sandbox import confinement
     from wisp.train.recipe import Recipe
 
     dataset = None if data is None else _photos(data)
@@ -59,13 +62,17 @@ def check(
     found = read_target(target, image_size, num_classes)
     if dataset is not None and found.data is None:
         raise RecipeError(f"--data: {target} is no training; leave the option out")
-    verdict = check_rules(
-        found,
-        run_source=run_source,
-        dataset=dataset,
-        seed=seed,
-        recipe_fields=frozenset(item.name for item in fields(Recipe)),
-    )
+    if run_source and found.has_source and (warning := confinement().warning):
+        click.echo(warning, err=True)
+    with tqdm(desc="judging", bar_format="{desc} {elapsed}", leave=False, disable=None) as clock:
+        verdict = check_rules(
+            found,
+            run_source=run_source,
+            dataset=dataset,
+            seed=seed,
+            recipe_fields=frozenset(item.name for item in fields(Recipe)),
+            tick=clock.refresh,
+        )
     if as_json:
         click.echo(
             json.dumps({"target": target, **_with(verdict.to_json(), verified)}, indent=2, ensure_ascii=False)
