@@ -5,19 +5,22 @@ from __future__ import annotations
 import dataclasses
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tiny_training import EASY, paint_photos
+from wisp import short_trials
 from wisp.data.folders import load_dataset
 from wisp.errors import ModelError, TrainingError
 from wisp.models import build
 from wisp.search.space import Space
 from wisp.search.strategy import Proposal
 from wisp.search.study import Assignment
+from wisp.search.supernet import largest, smallest, supernet_space
 from wisp.short_trials import ShortTraining, pack_weights, unpack_weights
-from wisp.train import loop
+from wisp.train import elastic, loop
 from wisp.train.run import describe_data
 
 SPACE = Space(
@@ -72,9 +75,76 @@ def test_trained_passed_on_and_measured(training: ShortTraining) -> None:
     blank = training(Assignment(1, Proposal(larger, 0), None))
     assert blank.result.f1 < inherited.result.f1
     assert inherited.weights is not None
-    state, arch = unpack_weights(inherited.weights)
+    state, arch, is_super = unpack_weights(inherited.weights)
+    assert not is_super
     assert arch == SPACE.decode(larger).arch
     build(arch).load_state_dict(state)
+
+
+SUPER = Space(
+    3,
+    image_size=(16, 24),
+    stem=((4, 4),),
+    stem_width=(6, 8),
+    activation=("relu",),
+    head=(32, 48),
+    stages=(2,),
+    width=(8, 12),
+    depth=(1, 2),
+    kernel=(3, 5),
+    expansion=(1.5, 2.0),
+    stride=(2,),
+    squeeze_excite=(False,),
+    least_map=1,
+)
+
+
+@pytest.fixture
+def supernet(training: ShortTraining) -> ShortTraining:
+    return dataclasses.replace(training, space=SUPER)
+
+
+def test_sub_networks_of_a_supernet_work_without_training(supernet: ShortTraining) -> None:
+    whole = largest(SUPER)
+    assert supernet_space(SUPER) == SUPER
+    outcome = supernet(Assignment(0, Proposal(whole, 40, elastic=True), None))
+    assert not outcome.result.error
+    assert outcome.weights is not None
+    assert unpack_weights(outcome.weights)[2]
+    assert outcome.result.f1 > 0.6
+    assert list(supernet.folder.iterdir()) == []
+    for genes in (smallest(SUPER), SUPER.step(whole, 6, -1)):
+        sub = supernet(Assignment(1, Proposal(genes, 0, start=0), outcome.weights))
+        assert sub.result.f1 > 0.6
+    again = supernet(Assignment(0, Proposal(whole, 40, elastic=True), None))
+    assert again.weights == outcome.weights
+
+
+def test_a_supernet_goes_on_from_its_checkpoint(
+    supernet: ShortTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assignment = Assignment(0, Proposal(largest(SUPER), 4, elastic=True), None)
+    expected = supernet(assignment).weights
+    train_elastic = short_trials.train_elastic
+    save = elastic.save_checkpoint
+    epochs: list[int] = []
+
+    def interrupt(path: Path, **state: Any) -> None:
+        save(path, **state)
+        epochs.append(state["progress"].epoch)
+        if len(epochs) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(elastic, "save_checkpoint", interrupt)
+    monkeypatch.setattr(
+        short_trials,
+        "train_elastic",
+        lambda *args, **options: train_elastic(*args, **options, checkpoint_seconds=0.0),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        supernet(assignment)
+    assert supernet(assignment).weights == expected
+    assert epochs == [1, 2, 3, 4]
 
 
 def test_a_training_that_diverges_is_a_result(
@@ -123,7 +193,8 @@ def test_weights_round_trip() -> None:
     arch = SPACE.decode(SMALL).arch
     torch.manual_seed(0)
     state = build(arch).state_dict()
-    back, same = unpack_weights(pack_weights(state, arch))
+    back, same, is_super = unpack_weights(pack_weights(state, arch, elastic=True))
+    assert is_super
     assert same == arch
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) for name in state)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
@@ -24,19 +25,21 @@ from wisp.data.folders import load_dataset
 from wisp.errors import ModelError, TrainingError
 from wisp.metrics import confusion_matrix, macro_f1
 from wisp.models import ArchSpec, build
-from wisp.models.transfer import transfer_weights
+from wisp.models.transfer import Choice, transfer_weights
 from wisp.records import Dataset
 from wisp.search.candidate import Candidate
-from wisp.search.space import Space
+from wisp.search.space import Genes, Space
 from wisp.search.strategy import Proposal, Result
 from wisp.search.study import Assignment, Outcome
+from wisp.search.supernet import smallest, supernet_space
+from wisp.train.elastic import Family, train_elastic
 from wisp.train.loop import train
 from wisp.train.photos import load_photos, predict_classes, training_batch
 from wisp.train.recipe import Recipe
-from wisp.train.run import open_run
+from wisp.train.run import CHECKPOINT, open_run
 from wisp.train.threads import one_thread
 
-_ARCH = "arch"  # the weights' metadata: whose they are
+_METADATA = "wisp"  # one entry of the weights' metadata: the order of several would not be certain
 _CALIBRATION_STEPS = 20  # batches that set the BatchNorm statistics of weights that are only measured
 
 
@@ -77,14 +80,16 @@ class ShortTraining:
         began = time.monotonic()
         try:
             with one_thread():
-                f1, state = (
-                    self._train(assignment, candidate)
-                    if proposal.epochs
-                    else self._measure(assignment, candidate)
-                )
+                if proposal.elastic:
+                    f1, state = self._train_supernet(assignment, candidate)
+                elif proposal.epochs:
+                    f1, state = self._train(assignment, candidate)
+                else:
+                    f1, state = self._measure(assignment, candidate)
         except TrainingError as error:
             return Outcome(Result(0.0, macs, time.monotonic() - began, str(error)))
-        return Outcome(Result(f1, macs, time.monotonic() - began), pack_weights(state, candidate.arch))
+        weights = pack_weights(state, candidate.arch, elastic=proposal.elastic)
+        return Outcome(Result(f1, macs, time.monotonic() - began), weights)
 
     def trial_recipe(self, number: int, proposal: Proposal) -> Recipe:
         """The recipe of trial `number`."""
@@ -111,6 +116,38 @@ class ShortTraining:
         state = run.load_model().state_dict()
         shutil.rmtree(folder)
         return result.f1_val or 0.0, state
+
+    def _train_supernet(
+        self, assignment: Assignment, candidate: Candidate
+    ) -> tuple[float, dict[str, Tensor]]:
+        """Validation F1 of the largest network, and the weights that all share."""
+        recipe = self.trial_recipe(assignment.number, assignment.proposal)
+        photos, val = load_photos(
+            _dataset(self.data), recipe, skip_unreadable=self.skip_unreadable, progress=False
+        )
+        part = supernet_space(self.space)
+
+        def network(genes: Genes) -> tuple[ArchSpec, int]:
+            sub = part.decode(genes)
+            return sub.arch, sub.image_size
+
+        def draw(number: int) -> tuple[ArchSpec, int]:
+            return network(part.draw(np.random.default_rng((recipe.seed, number))))
+
+        checkpoint = self.folder / f"{assignment.number:05d}" / CHECKPOINT
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        model = train_elastic(
+            Family((candidate.arch, candidate.image_size), network(smallest(part)), draw),
+            photos,
+            recipe,
+            checkpoint=checkpoint,
+            deadline=self.deadline,
+        )
+        predicted = predict_classes(model, val, torch.device("cpu"))
+        shutil.rmtree(checkpoint.parent)
+        return macro_f1(
+            confusion_matrix(val.labels, predicted, candidate.arch.num_classes)
+        ), model.state_dict()
 
     def _measure(self, assignment: Assignment, candidate: Candidate) -> tuple[float, dict[str, Tensor]]:
         """What the start's weights are worth in this network, once its BatchNorms have seen some photos."""
@@ -143,8 +180,10 @@ class ShortTraining:
     def _start(self, assignment: Assignment, candidate: Candidate, model: nn.Module) -> None:
         """Begin with the weights that came along."""
         if assignment.weights is not None:
-            state, arch = unpack_weights(assignment.weights)
-            transfer_weights(state, arch, model, candidate.arch, choose="importance")
+            state, arch, elastic = unpack_weights(assignment.weights)
+            # A supernet has taught its leading channels to work without the others.
+            choose: Choice = "leading" if elastic else "importance"
+            transfer_weights(state, arch, model, candidate.arch, choose=choose)
 
 
 @functools.lru_cache(maxsize=1)
@@ -153,14 +192,15 @@ def _dataset(data: Path) -> Dataset:
     return load_dataset(data, progress=False)
 
 
-def pack_weights(state: Mapping[str, Tensor], arch: ArchSpec) -> bytes:
-    """A network with its weights, in the safetensors format."""
+def pack_weights(state: Mapping[str, Tensor], arch: ArchSpec, *, elastic: bool = False) -> bytes:
+    """A network with its weights, in the safetensors format; `elastic` says that it is a supernet."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    return safetensors.torch.save(tensors, metadata={_ARCH: json.dumps(arch.to_json())})
+    metadata = {"arch": arch.to_json(), "elastic": elastic}
+    return safetensors.torch.save(tensors, metadata={_METADATA: json.dumps(metadata)})
 
 
-def unpack_weights(data: bytes) -> tuple[dict[str, Tensor], ArchSpec]:
-    """The inverse of `pack_weights`.
+def unpack_weights(data: bytes) -> tuple[dict[str, Tensor], ArchSpec, bool]:
+    """The inverse of `pack_weights`: weights, network, whether it is a supernet.
 
     Raises:
         ModelError: it is something else.
@@ -169,7 +209,8 @@ def unpack_weights(data: bytes) -> tuple[dict[str, Tensor], ArchSpec]:
         length = int.from_bytes(
             data[:8], "little"
         )  # the format: length of the header, header (JSON), tensors
-        arch = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_ARCH])
-        return safetensors.torch.load(data), ArchSpec.from_json(arch, where="weights")
+        metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_METADATA])
+        arch = ArchSpec.from_json(metadata["arch"], where="weights")
+        return safetensors.torch.load(data), arch, bool(metadata["elastic"])
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise ModelError(f"weights of a trial: damaged ({error})") from error

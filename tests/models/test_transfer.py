@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from wisp.errors import ModelError
 from wisp.models import ArchSpec, build, named
-from wisp.models.transfer import transfer_weights
+from wisp.models.transfer import shared_weights, transfer_weights
 from wisp.models.zoo.wisp import Stage, Stem, WispOptions
 
 BASE = WispOptions(
@@ -155,6 +156,38 @@ def test_leading_channels_are_what_a_supernet_shares() -> None:
     name = "blocks.3.block.1.0.weight"  # 5 x 5, now 3 x 3
     assert torch.equal(small[name], big[name][:24, :, 1:4, 1:4])
     assert torch.equal(small["head.0.weight"], big["head.0.weight"][:, :8])
+
+
+def test_a_sub_network_shares_what_would_be_copied_and_teaches_the_large_one() -> None:
+    big = changed(head=32)
+    small = WispOptions.model_validate(
+        {
+            **changed(1, width=8, kernel=3, depth=1, expansion=2.0).model_dump(),
+            "stem": {"width": 6, "kernel": 3, "stride": 2},
+        }
+    )
+    source = trained(big)
+    network, transfer = moved(source, big, small)
+    assert transfer.left == ()
+    views = shared_weights(dict(source.named_parameters()), spec(big), spec(small))
+    copied = dict(network.named_parameters())
+    assert views.keys() == copied.keys()
+    assert all(torch.equal(views[name], copied[name]) for name in copied)
+    torch.func.functional_call(network.train(), views, (IMAGES,)).square().sum().backward()
+    touched = source.head[0].weight.grad
+    assert touched is not None
+    assert bool(touched[:24, :8].abs().sum() > 0)
+    assert bool(touched[24:].abs().sum() == 0)
+    assert source.blocks[1].block[0][0].weight.grad is not None
+    assert source.blocks[3].block[0][0].weight.grad is None  # a block that the small one does not have
+
+
+def test_what_is_no_sub_network_is_refused() -> None:
+    parameters = dict(trained().named_parameters())
+    with pytest.raises(ModelError, match=r"a layer \(0\.2\.expand\) that the larger one lacks"):
+        shared_weights(parameters, spec(BASE), spec(changed(0, depth=3)))
+    with pytest.raises(ModelError, match="wisp family"):
+        shared_weights(parameters, spec(BASE), named("resnet8", 4))
 
 
 def test_shortcuts_choose_the_same_channels() -> None:

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from wisp.errors import InputError, RecipeError, TrainingError
+from wisp.models import build
+from wisp.models.transfer import shared_weights
 from wisp.search.evolution import Evolution
 from wisp.search.front import hypervolume
 from wisp.search.halving import Halving, RandomSource
@@ -23,6 +25,7 @@ from wisp.search.strategies import STRATEGIES as NAMED
 from wisp.search.strategies import make_strategy, unit_epochs
 from wisp.search.strategy import Proposal, Result, Strategy
 from wisp.search.study import Assignment, Outcome, Study
+from wisp.search.supernet import Supernet, largest, smallest, supernet_space
 
 SPACE = Space(6)
 SAMPLER = Sampler(SPACE, Limits(macs=3_000_000))
@@ -40,7 +43,12 @@ def optuna(seed: int) -> Strategy:
     return Halving(OptunaSource(SAMPLER, seed), (4, 12, 36))
 
 
+def supernet(seed: int) -> Strategy:
+    return Supernet(SAMPLER, seed=seed, supernet_epochs=3, epochs=5, evaluations=30)
+
+
 STRATEGIES: dict[str, Callable[[int], Strategy]] = {
+    "supernet": supernet,
     "random": random_halving,
     "evolution": evolution,
     "optuna": optuna,
@@ -51,7 +59,7 @@ def test_all_strategies_with_a_name_are_tested() -> None:
     assert set(STRATEGIES) == set(NAMED)
     for name in NAMED:
         assert make_strategy(name, SAMPLER, seed=0, epochs=5, founders=24).ask() is not None
-    with pytest.raises(RecipeError, match=r"--strategy none: .*known: evolution, optuna, random"):
+    with pytest.raises(RecipeError, match=r"--strategy none: .*known: evolution, optuna, random, supernet"):
         make_strategy("none", SAMPLER, seed=0, epochs=5, founders=24)
 
 
@@ -118,8 +126,14 @@ def test_proposals_are_feasible_and_starts_are_finished(make: Callable[[int], St
     curves = LearningCurves(SPACE)
     for number in range(120):
         proposal = strategy.ask()
+        if proposal is None:  # the supernet must come first
+            assert asked[0].elastic
+            strategy.tell(0, asked[0], Result(0.5, 10**6, 1.0))
+            finished.add(0)
+            told.clear()
+            proposal = strategy.ask()
         assert proposal is not None
-        assert SAMPLER.is_feasible(proposal.genes)
+        assert proposal.elastic or SAMPLER.is_feasible(proposal.genes)  # a supernet is no candidate
         assert SPACE.canonical(proposal.genes) == proposal.genes
         assert proposal.epochs >= 0
         assert proposal.start is None or proposal.start in finished
@@ -187,7 +201,7 @@ def test_a_failed_training_is_told_and_not_built_upon(make: Callable[[int], Stra
     bad: set[int] = set()
 
     def fail(assignment: Assignment) -> Outcome:
-        if assignment.number % 5 == 2:
+        if assignment.number % 5 == 0 and assignment.number < 200:
             bad.add(assignment.number)
             return Outcome(Result(0.0, 1, 1.0, "the loss is not a number"))
         return run(assignment)
@@ -291,6 +305,40 @@ def test_children_are_close_to_their_parents_and_begin_with_their_weights() -> N
     assert len({child.start for child in same}) == len(same)  # each is trained on once
     changed = [child.genes for child in children if child not in same]
     assert len(set(changed)) > 0.95 * len(changed)
+
+
+# The supernet
+
+
+def test_the_supernet_comes_first_and_all_others_are_in_it(store: Callable[..., TrialStore]) -> None:
+    trials = simulated(supernet(0), store(), workers=3, hours=0.2).run()
+    part = supernet_space(SPACE)
+    first, *others = trials
+    assert first.proposal.elastic
+    assert SPACE.decode(first.proposal.genes) == part.decode(largest(part))
+    assert not any(trial.proposal.elastic for trial in others)
+    every = [part.encode(SPACE.decode(trial.proposal.genes)) for trial in others]
+    assert all(gene <= most for genes in every for gene, most in zip(genes, largest(part), strict=True))
+    measured = [trial for trial in others if trial.proposal.epochs == 0]
+    tuned = [trial for trial in others if trial.proposal.epochs]
+    assert len(measured) >= 30
+    assert len(tuned) > 20
+    assert all(trial.proposal.start == 0 for trial in measured)
+    further = [trial for trial in tuned if trial.proposal.start != 0]
+    assert further
+    assert all(trials[trial.proposal.start].proposal.genes == trial.proposal.genes for trial in further)  # type: ignore[index]
+
+
+def test_sub_networks_are_sub_networks() -> None:
+    part = supernet_space(SPACE)
+    whole, least = (part.decode(genes).arch for genes in (largest(part), smallest(part)))
+    parameters = dict(build(whole).named_parameters())
+    random = np.random.default_rng(0)
+    for arch in (least, *(part.decode(part.draw(random)).arch for _ in range(10))):
+        views = shared_weights(parameters, whole, arch)
+        assert {name: view.shape for name, view in views.items()} == {
+            name: value.shape for name, value in build(arch).named_parameters()
+        }
 
 
 # Scaling

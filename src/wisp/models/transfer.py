@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from wisp.errors import ModelError
 from wisp.models.inverted_residual import Block
 from wisp.models.spec import ArchSpec
 from wisp.models.zoo.wisp import WispOptions
@@ -307,3 +308,38 @@ def _by_name(
         new[corner] = old[corner]
         taken[name] = "partial"
     return taken
+
+
+# A supernet's sub-networks
+
+
+def shared_weights(source: Mapping[str, Tensor], source_arch: ArchSpec, arch: ArchSpec) -> dict[str, Tensor]:
+    """The parameters of a sub-network as views into those of a larger network, through which gradients flow back.
+
+    They are what `transfer_weights` would copy: leading channels, leading blocks of a stage, centres of kernels. For
+    `torch.func.functional_call` on a network of `build(arch)`; its BatchNorm statistics are its own.
+
+    Raises:
+        ModelError: `arch` is not a sub-network of `source_arch`.
+    """
+    ours, theirs = _options(arch), _options(source_arch)
+    if ours is None or theirs is None:
+        raise ModelError("only networks of the wisp family share weights")
+    their_layers, widths, views = dict(_layers(theirs)), {**_widths(ours), "classes": arch.num_classes}, {}
+    for key, layer in _layers(ours):
+        there = their_layers.get(key)
+        fits = there is not None and _corresponds(key, layer, there, theirs, ours)
+        if there is None or not fits or source_arch.num_classes != arch.num_classes:
+            raise ModelError(f"not a sub-network: it has a layer ({key}) that the larger one lacks")
+        weight = source[f"{there.conv}.weight"][: widths[layer.out]]
+        if layer.into is not None:
+            weight = weight[:, : widths[layer.into]]
+        if weight.dim() == 4:
+            before = (there.kernel - 1) // 2 - (layer.kernel - 1) // 2
+            weight = weight[:, :, before : before + layer.kernel, before : before + layer.kernel]
+        views[f"{layer.conv}.weight"] = weight
+        for name, other in ((layer.conv, there.conv), (layer.norm, there.norm)):
+            for part in ("weight", "bias"):
+                if name is not None and f"{other}.{part}" in source and f"{name}.{part}" not in views:
+                    views[f"{name}.{part}"] = source[f"{other}.{part}"][: widths[layer.out]]
+    return views

@@ -180,10 +180,16 @@ class LearningCurves:
     def seconds(self, proposal: Proposal) -> float:
         """How long the training takes: like two cores with 2,000 photos, and a fixed second."""
         cost = self.space.cost(proposal.genes)
-        return 1.0 + proposal.epochs * (0.1 + cost.macs_as_trained / 2e6)
+        networks = 3 if proposal.elastic else 1  # a supernet's step trains some smaller ones too
+        return 1.0 + networks * proposal.epochs * (0.1 + cost.macs_as_trained / 2e6)
 
-    def inherited(self, parent: Genes, child: Genes, epochs: float) -> float:
-        """Of the parent's epochs, those that a child still has: the fewer the more choices differ."""
+    def inherited(self, parent: Genes, child: Genes, epochs: float, *, elastic: bool = False) -> float:
+        """Of the parent's epochs, those that a child still has: the fewer the more choices differ.
+
+        A sub-network of a supernet has half of its epochs' worth, however different it is.
+        """
+        if elastic:
+            return epochs / 2
         changed = sum(a != b for a, b in zip(parent, child, strict=True))
         return epochs * 0.85**changed
 
@@ -206,10 +212,15 @@ class SimulatedTraining:
         proposal, epochs = assignment.proposal, float(assignment.proposal.epochs)
         if assignment.weights is not None:
             parent = json.loads(assignment.weights)
-            epochs += self._curves.inherited(tuple(parent["genes"]), proposal.genes, parent["epochs"])
+            epochs += self._curves.inherited(
+                tuple(parent["genes"]), proposal.genes, parent["epochs"], elastic=parent["elastic"]
+            )
         result = TrialResult(
             f1=self._curves.f1(proposal, epochs, assignment.number),
             macs=self._curves.space.cost(proposal.genes).macs,
             seconds=self._curves.seconds(proposal),
         )
-        return Outcome(result, json.dumps({"genes": proposal.genes, "epochs": epochs}).encode())
+        return Outcome(
+            result,
+            json.dumps({"genes": proposal.genes, "epochs": epochs, "elastic": proposal.elastic}).encode(),
+        )

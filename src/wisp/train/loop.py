@@ -119,7 +119,7 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
         average = copy.deepcopy(model).requires_grad_(False)
         averaged = averaged_tensors(average, model)
         parallel = procs.wrap(model)
-        optimizer = _optimizer(model, recipe)
+        optimizer = make_optimizer(model, recipe)
         generator = torch.Generator()
         amp = torch.autocast("cuda", dtype=torch.bfloat16) if procs.device.type == "cuda" else nullcontext()
 
@@ -208,7 +208,7 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
     return _result(run)
 
 
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW that decays matrices and kernels only (biases and norms measured worse when decayed)."""
     decayed = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in model.parameters() if parameter.ndim <= 1]
