@@ -329,6 +329,11 @@ def test_the_supernet_comes_first_and_all_others_are_in_it(store: Callable[..., 
     assert all(trials[trial.proposal.start].proposal.genes == trial.proposal.genes for trial in further)  # type: ignore[index]
 
 
+def test_no_supernet_for_images_that_are_too_small() -> None:
+    with pytest.raises(RecipeError, match="--strategy supernet: 8 px is too small"):
+        supernet_space(Space(6, image_size=(8,)))
+
+
 def test_sub_networks_are_sub_networks() -> None:
     part = supernet_space(SPACE)
     whole, least = (part.decode(genes).arch for genes in (largest(part), smallest(part)))

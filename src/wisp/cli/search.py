@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     default="evolution",
     show_default=True,
     metavar="NAME",
-    help="Who decides what to try: evolution, optuna or random.",
+    help="Who decides what to try: evolution, optuna, random or supernet.",
 )
 @click.option("--max-macs", type=click.IntRange(min=1), help="Most multiply-accumulates, as trained.")
 @click.option("--max-params", type=click.IntRange(min=1), help="Most parameters of the deployed network.")

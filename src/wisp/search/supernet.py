@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wisp.errors import RecipeError
 from wisp.search.front import preference
 from wisp.search.sampling import Sampler
 from wisp.search.space import Genes, Space
@@ -26,7 +27,7 @@ def supernet_space(space: Space) -> Space:
     widths, the depths, kernels and expansions.
 
     Raises:
-        ValueError: the space lacks what is needed.
+        RecipeError: the input sizes are too small for it.
     """
     part = dataclasses.replace(
         space,
@@ -43,7 +44,9 @@ def supernet_space(space: Space) -> Space:
     )
     largest = tuple(len(axis.values) - 1 for axis in part.axes)
     if not part.is_sound(part.canonical(largest)):
-        raise ValueError("the space has no supernet whose last map is large enough")
+        raise RecipeError(
+            f"--strategy supernet: {max(part.image_size)} px is too small for it; add larger --sizes"
+        )
     return part
 
 
