@@ -107,7 +107,7 @@ def supernet(training: ShortTraining) -> ShortTraining:
 def test_sub_networks_of_a_supernet_work_without_training(supernet: ShortTraining) -> None:
     whole = largest(SUPER)
     assert supernet_space(SUPER) == SUPER
-    outcome = supernet(Assignment(0, Proposal(whole, 40, elastic=True), None))
+    outcome = supernet(Assignment(0, Proposal(whole, 30, elastic=True), None))
     assert not outcome.result.error
     assert outcome.weights is not None
     assert unpack_weights(outcome.weights)[2]
@@ -116,8 +116,6 @@ def test_sub_networks_of_a_supernet_work_without_training(supernet: ShortTrainin
     for genes in (smallest(SUPER), SUPER.step(whole, 6, -1)):
         sub = supernet(Assignment(1, Proposal(genes, 0, start=0), outcome.weights))
         assert sub.result.f1 > 0.6
-    again = supernet(Assignment(0, Proposal(whole, 40, elastic=True), None))
-    assert again.weights == outcome.weights
 
 
 def test_a_supernet_goes_on_from_its_checkpoint(
