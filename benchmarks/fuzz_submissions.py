@@ -1,6 +1,8 @@
 """Damaged and hostile files through everything that reads submissions and models.
 
-    python -m benchmarks.fuzz_submissions [--cases 10000] [--seed 0] [--record FILE.md] [--out FILE.json]
+    python -m benchmarks.fuzz_submissions [--cases 10000] [--seed 0] [--kept FILE.jsonl] [--record FILE.md]
+
+With `--kept`, each outcome is written down at once, and a run that was stopped goes on where it was.
 
 Each case is one changed file (`benchmarks.mutations`), read in a process of its own, forked from a warm one. It fails
 where
@@ -16,6 +18,7 @@ are forked too instead of started, with the same limits: they do the same, witho
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import random
@@ -28,8 +31,9 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -60,6 +64,7 @@ MEMORY_BYTES = 3 << 30  # resident, of a case and of each of its helpers
 CPU_SECONDS = 150  # of a case with its helpers
 WALL_SECONDS = 1800  # on a busy machine; nothing waits for anything
 SIZE = 16
+NETWORKS = ("wisp-250k", "shufflenet_v2-x0.25")
 COLOURS = {"Blue": (20, 30, 230), "Green": (10, 200, 40), "Red": (220, 20, 30)}
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 Kind = Literal["refused", "violations", "accepted", "FAILED"]
@@ -67,8 +72,10 @@ Kind = Literal["refused", "violations", "accepted", "FAILED"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one case; `words` says how, for a table."""
+    """What became of one case; `words` says how, for a table. `seconds` are of processor time."""
 
+    case: int
+    target: str
     kind: Kind
     words: str
     seconds: float
@@ -91,41 +98,49 @@ def main() -> None:
     parser = arguments("Damaged and hostile submissions and models.")
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--first", type=int, default=0, help="the first case to run, to repeat one")
+    parser.add_argument("--only", type=int, help="run this case alone, to see what becomes of it")
+    parser.add_argument("--kept", type=Path, help="a file of outcomes, a line each, to go on with")
+    parser.add_argument("--small", action="store_true", help="one network instead of two: a quicker start")
     parser.add_argument("--record", type=Path, help="the dated record to write (Markdown)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    started = time.monotonic()
+    cases = range(options.cases) if options.only is None else [options.only]
     with tempfile.TemporaryDirectory(prefix="wisp-fuzz-") as folder:
-        results = run(Path(folder), options.cases, options.seed, options.first)
-    failed = [(case, name, outcome) for case, name, outcome in results if outcome.kind == "FAILED"]
-    for case, name, outcome in failed:
-        print(f"case {case}, {name}: {outcome.words}", file=sys.stderr)
+        results = run(Path(folder), cases, options.seed, kept=options.kept, small=options.small)
+    failed = [result for result in results if result.kind == "FAILED"]
+    for result in failed:
+        print(f"case {result.case}, {result.target}: {result.words}", file=sys.stderr)
     numbers = {
         "cases": len(results),
         "seed": options.seed,
-        "minutes": (time.monotonic() - started) / 60,
-        "most_memory_mb": max(outcome.memory_bytes for _, _, outcome in results) / 1e6,
-        "most_cpu_seconds": max(outcome.seconds for _, _, outcome in results),
-        "outcomes": {
-            name: dict(Counter(o.kind for _, where, o in results if where == name))
-            for name in sorted({where for _, where, _ in results})
+        "cpu_minutes": sum(result.seconds for result in results) / 60,
+        "most_memory_mb": max(result.memory_bytes for result in results) / 1e6,
+        "most_cpu_seconds": max(result.seconds for result in results),
+        "targets": {
+            name: {
+                **Counter(result.kind for result in results if result.target == name),
+                "mean_cpu_s": fmean(result.seconds for result in results if result.target == name),
+            }
+            for name in sorted({result.target for result in results})
         },
     }
     if options.record is not None:
         write_text(options.record, markdown(numbers, results))
     finish("fuzz_submissions", numbers, [Bar("cases that failed", len(failed), 0, at_most=True)], options.out)
-    if failed:
-        sys.exit(1)
 
 
-def run(folder: Path, cases: int, seed: int, first: int = 0) -> list[tuple[int, str, Outcome]]:
-    """All cases, each with the name of its target. Equal seeds give equal files."""
-    dataset, submissions, models = samples(folder / "samples")
+def run(
+    folder: Path, cases: Sequence[int], seed: int, *, kept: Path | None = None, small: bool = False
+) -> list[Outcome]:
+    """All cases; equal seeds give equal files. What `kept` holds already is not run again."""
+    results = _read_kept(kept, seed, cases)
+    done = {result.case for result in results}
+    dataset, submissions, models = samples(folder / "samples", NETWORKS[:1] if small else NETWORKS)
     _fork_helpers()
     targets = list(_targets(dataset))
-    results = []
-    for case in range(first, cases):
+    for case in cases:
+        if case in done:
+            continue
         chance = random.Random(f"{seed}-{case}")  # noqa: S311  (to be repeated, not to be secret)
         target = chance.choices(targets, [target.share for target in targets])[0]
         data = chance.choice(submissions if target.suffix == ".zip" else models)
@@ -133,15 +148,26 @@ def run(folder: Path, cases: int, seed: int, first: int = 0) -> list[tuple[int, 
         place = folder / "case"
         place.mkdir()
         (place / f"file{target.suffix}").write_bytes(changed)
-        results.append((case, target.name, _attempt(target, place)))
+        results.append(_attempt(case, target, place))
         shutil.rmtree(place)
-        if case % 100 == 99:
-            failed = sum(outcome.kind == "FAILED" for _, _, outcome in results)
-            print(f"{case + 1:,} cases, {failed} failed", file=sys.stderr, flush=True)
-    return results
+        if kept is not None:
+            with kept.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"seed": seed, **asdict(results[-1])}) + "\n")
+        if len(results) % 100 == 0:
+            failed = sum(result.kind == "FAILED" for result in results)
+            print(f"{len(results):,} cases, {failed} failed", file=sys.stderr, flush=True)
+    return sorted(results, key=lambda result: result.case)
 
 
-def samples(folder: Path) -> tuple[Dataset, list[bytes], list[bytes]]:
+def _read_kept(kept: Path | None, seed: int, cases: Sequence[int]) -> list[Outcome]:
+    if kept is None or not kept.is_file():
+        return []
+    rows = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    wanted = set(cases)
+    return [Outcome(**row) for row in rows if row.pop("seed") == seed and row["case"] in wanted]
+
+
+def samples(folder: Path, networks: Sequence[str]) -> tuple[Dataset, list[bytes], list[bytes]]:
     """Photos, sound submissions of a network that is data and of one that is source, and exported models."""
     photos = folder / "photos"
     for label, colour in COLOURS.items():
@@ -153,7 +179,7 @@ def samples(folder: Path) -> tuple[Dataset, list[bytes], list[bytes]]:
     dataset = load_dataset(photos, progress=False)
     submissions, models = [], []
     recipe = Recipe(image_size=SIZE, epochs=1, batch_size=2)
-    for name in ("wisp-250k", "shufflenet_v2-x0.25"):
+    for name in networks:
         arch = named(name, len(COLOURS))
         begun = open_run(folder / name, recipe, arch, describe_data(dataset, progress=False))
         with torch.random.fork_rng(devices=[]):
@@ -215,7 +241,7 @@ def _violations(findings: Sequence[Any]) -> str:
 # --- one case -----------------------------------------------------------------------------------------------------
 
 
-def _attempt(target: Target, place: Path) -> Outcome:
+def _attempt(case: int, target: Target, place: Path) -> Outcome:
     """Read the file in a process of its own, and see what became of it."""
     path = place / f"file{target.suffix}"
     before = _snapshot(place.parent)
@@ -245,7 +271,7 @@ def _attempt(target: Target, place: Path) -> Outcome:
         kind, words = "FAILED", f"{memory:,} bytes of memory ({words})"
     if seconds > CPU_SECONDS:
         kind, words = "FAILED", f"{seconds:.0f} seconds of processor time ({words})"
-    return Outcome(kind, words, seconds, memory)
+    return Outcome(case, target.name, kind, words, round(seconds, 3), memory)
 
 
 def _be_the_case(target: Target, path: Path, writer: int) -> None:
@@ -396,7 +422,7 @@ def _topic(message: str) -> str:
     return text.partition("(")[0].partition(";")[0].strip()[:60]
 
 
-def markdown(numbers: Mapping[str, Any], results: Sequence[tuple[int, str, Outcome]]) -> str:
+def markdown(numbers: Mapping[str, Any], results: Sequence[Outcome]) -> str:
     """The record."""
     kinds: tuple[Kind, ...] = ("refused", "violations", "accepted", "FAILED")
     lines = [
@@ -406,15 +432,15 @@ def markdown(numbers: Mapping[str, Any], results: Sequence[tuple[int, str, Outco
         f"{processor_name()}, Python {sys.version.split()[0]}, onnx {onnx.__version__}, onnxruntime "
         f"{onnxruntime.__version__}, torch {torch.__version__}.",
         "",
-        f"{numbers['cases']:,} cases in {numbers['minutes']:.0f} minutes; most memory of one process "
-        f"{numbers['most_memory_mb']:,.0f} MB (bound {MEMORY_BYTES / 1e6:,.0f}), most processor time of one case "
-        f"{numbers['most_cpu_seconds']:.1f} s (bound {CPU_SECONDS}).",
+        f"{numbers['cases']:,} cases, {numbers['cpu_minutes']:.0f} minutes of processor time; most memory of one "
+        f"process {numbers['most_memory_mb']:,.0f} MB (bound {MEMORY_BYTES / 1e6:,.0f}), most processor time of one "
+        f"case {numbers['most_cpu_seconds']:.1f} s (bound {CPU_SECONDS}).",
         "",
         "| what read the file | cases | " + " | ".join(kinds) + " |",
         "| --- |" + " ---: |" * (len(kinds) + 1),
     ]
-    for name in sorted({where for _, where, _ in results}):
-        counts = Counter(outcome.kind for _, where, outcome in results if where == name)
+    for name in sorted({result.target for result in results}):
+        counts = Counter(result.kind for result in results if result.target == name)
         row = " | ".join(f"{counts[kind]:,}" for kind in kinds)
         lines.append(f"| {name} | {sum(counts.values()):,} | {row} |")
     lines += ["", "The most frequent reasons:", ""]
@@ -422,12 +448,12 @@ def markdown(numbers: Mapping[str, Any], results: Sequence[tuple[int, str, Outco
         ("refused (one line, exit code 2)", "refused"),
         ("violations, by their rule", "violations"),
     ):
-        reasons = Counter(outcome.words for _, _, outcome in results if outcome.kind == kind)
+        reasons = Counter(result.words for result in results if result.kind == kind)
         listed = ", ".join(f"{words} ({count:,})" for words, count in reasons.most_common(12))
         lines.append(f"- {title}: {listed}")
-    failed = [(case, name, outcome.words) for case, name, outcome in results if outcome.kind == "FAILED"]
+    failed = [result for result in results if result.kind == "FAILED"]
     lines += ["", "Failed: " + ("none." if not failed else "")]
-    lines += [f"- case {case} ({name}): {words}" for case, name, words in failed]
+    lines += [f"- case {result.case} ({result.target}): {result.words}" for result in failed]
     return "\n".join(lines) + "\n"
 
 

@@ -205,7 +205,8 @@ def explore(
         best = _best_of_each(trials)
         if not best:
             errors = [trial.result.error for trial in trials if trial.result and trial.result.error]
-            raise TrainingError(f"no training of the search succeeded{f': {errors[0]}' if errors else ''}")
+            reason = f": {errors[0]}" if errors else "; give it more time (--budget)"
+            raise TrainingError(f"no training of the search succeeded{reason}")
         finalists = _finalists(best, max(_FINALISTS, 2 * workers), target_f1)
         starts = {}
         for trial in finalists:

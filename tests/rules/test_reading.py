@@ -273,6 +273,25 @@ def test_settings_of_torch_are_not_patches() -> None:
     )
 
 
+def test_the_clock_may_time_a_training_and_not_steer_a_model() -> None:
+    text = _START + (
+        "import time\n\ndef train(model):\n    return time.time()\n\n"
+        "def helper():\n    return os.environ.get('x')\n\n"
+        "class Net(nn.Module):\n    def forward(self, x):\n        return x if time.time() > 9 else helper()\n"
+    )
+    lines = text.splitlines()
+    found = {
+        lines[(item.line or 0) - 1].strip(): item.severity
+        for item in _read(text)
+        if "surroundings" in item.message
+    }
+    assert found == {
+        "return time.time()": "warning",
+        "return os.environ.get('x')": "violation",
+        "return x if time.time() > 9 else helper()": "violation",
+    }
+
+
 @pytest.mark.parametrize("path", HONEST, ids=lambda path: path.stem)
 def test_honest_sources_read_clean(path: Path) -> None:
     target = read_target(str(path))

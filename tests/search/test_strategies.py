@@ -213,6 +213,12 @@ def test_a_failed_training_is_told_and_not_built_upon(make: Callable[[int], Stra
     assert [trial.number for trial in trials if trial.result and trial.result.error] == sorted(bad)
 
 
+def test_a_spent_budget_still_gives_one_trial(make: Callable[[int], Strategy], store) -> None:
+    for workers in (1, 3):
+        trials = simulated(make(0), store(f"{workers}"), workers=workers, hours=0).run()
+        assert [bool(trial.result) for trial in trials] == [True]
+
+
 def test_waiting_changes_nothing(make: Callable[[int], Strategy]) -> None:
     """One that is asked again after each None says the same as one that is not."""
     patient, pestered = make(4), make(4)

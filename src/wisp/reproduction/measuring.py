@@ -19,7 +19,7 @@ from wisp.reproduction.retraining import COSTS, Retraining
 from wisp.reproduction.verdict import Retrained
 from wisp.submission.contents import MODEL
 from wisp.submission.contents import WEIGHTS as WEIGHTS_MEMBER
-from wisp.submission.graph import describe_model
+from wisp.submission.graph import classify_images, describe_model
 from wisp.submission.photos import SplitAnswers, answer_samples
 from wisp.submission.tensors import read_tensors
 from wisp.submission.verification import PARITY_TOLERANCE
@@ -114,11 +114,10 @@ def _answer(
     """The model's answers, from a process of its own."""
     classes = claim.manifest.classes
     return answer_samples(
-        model,
+        lambda images: classify_images(model, images, len(classes)),
         dataset.split(split),
         describe_model(model).resize,
         class_order(dataset, classes),
-        len(classes),
         skip_unreadable=skip_unreadable,
         progress=progress,
     )

@@ -6,17 +6,12 @@ the two apart is the last one that both ran (`wisp.rules.line_trace`).
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 import torch
-from torch.onnx._internal.exporter import _flags as onnx_flags
-from torch.onnx._internal.torchscript_exporter._globals import GLOBALS as ONNX_GLOBALS
 
-from wisp.macs.capture import trace_exported
 from wisp.records import Violation
 from wisp.rules.findings import ONE_INFERENCE, REPRODUCIBLE, finding
 from wisp.rules.line_trace import Line, LineTrace, parting
@@ -30,8 +25,7 @@ from wisp.rules.subject import (
     attempt,
     differs,
     fails,
-    main_output,
-    seed,
+    same_work,
 )
 
 _MORE_CALLS = 24
@@ -43,11 +37,11 @@ def check_watching(subject: Subject, reference: Run) -> Iterator[Violation]:
     if not alike(reference.output, subject.answers[0]):
         yield differs("answers differently when its operators are watched", _unwatched(subject, reference))
     hooked = attempt(partial(subject.watched, first, hooked=True))
-    yield from _same(reference, hooked, "when hooks are on its modules")
+    yield from same_work(reference, hooked, "when hooks are on its modules")
     if isinstance(hooked, Run):
         yield from _towers(hooked)
     with_gradients = attempt(partial(subject.watched, first, inside=torch.enable_grad()))
-    yield from _same(reference, with_gradients, "when gradients are recorded")
+    yield from same_work(reference, with_gradients, "when gradients are recorded")
 
 
 def _unwatched(subject: Subject, reference: Run) -> Line | None:
@@ -56,41 +50,6 @@ def _unwatched(subject: Subject, reference: Run) -> Line | None:
     with trace.watching():
         subject.plain(subject.images[:1])
     return parting(reference.lines, trace.lines)
-
-
-def where_exported(subject: Subject, reference: Run) -> Line | None:
-    """Where torch.export's run of the network parts from a plain one."""
-    trace = LineTrace(subject.model)
-    with suppress(Exception), trace.watching():  # many a program cannot be captured
-        trace_exported(subject.model, subject.images[:1])
-    return parting(reference.lines, trace.lines)
-
-
-def check_tracing(subject: Subject, reference: Run) -> Iterator[Violation]:
-    """While torch traces, compiles or exports it, the network must do the same."""
-    first = subject.images[:1]
-    pretences: tuple[tuple[str, AbstractContextManager[None]], ...] = (
-        ("while torch.export runs", _exporting()),
-        ("while torch.onnx exports it", _onnx_exporting()),
-    )
-    for what, pretence in pretences:
-        yield from _same(reference, attempt(partial(subject.watched, first, inside=pretence)), what)
-    trace = LineTrace(subject.model)
-    try:
-        with warnings.catch_warnings(), torch.no_grad(), trace.watching():
-            warnings.simplefilter("ignore")
-            seed()
-            scripted = torch.jit.trace(  # type: ignore[no-untyped-call]
-                subject.model, (first,), check_trace=False, strict=False
-            )
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            seed()
-            output = main_output(scripted(first))
-    except Exception:  # torch.jit.trace takes fewer networks than there are honest ones
-        return
-    if not alike(output, subject.answers[0]):
-        yield differs("does something else while torch.jit traces it", parting(reference.lines, trace.lines))
 
 
 def check_images(subject: Subject, reference: Run) -> Iterator[Violation]:
@@ -298,39 +257,3 @@ def _towers(run: Run) -> Iterator[Violation]:
         "one model, one pass an image",
         module=call.module,
     )
-
-
-def _same(reference: Run, other: Run | Exception, what: str) -> Iterator[Violation]:
-    if isinstance(other, Exception):
-        yield fails(what, other)
-    elif other.seen.work != reference.seen.work:
-        yield differs(
-            f"does other work {what} ({other.macs:,} MACs instead of {reference.macs:,})",
-            apart(reference, other),
-        )
-    elif not alike(other.output, reference.output):
-        yield differs(f"answers differently {what}", apart(reference, other))
-
-
-@contextmanager
-def _exporting() -> Iterator[None]:
-    with _set(torch.compiler, "_is_exporting_flag"), _set(torch.compiler, "_is_compiling_flag"):
-        yield
-
-
-@contextmanager
-def _onnx_exporting() -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(_set(ONNX_GLOBALS, "in_onnx_export"))
-        stack.enter_context(_set(onnx_flags, "_is_onnx_exporting"))
-        yield
-
-
-@contextmanager
-def _set(holder: Any, name: str) -> Iterator[None]:
-    before = getattr(holder, name)
-    setattr(holder, name, True)
-    try:
-        yield
-    finally:
-        setattr(holder, name, before)

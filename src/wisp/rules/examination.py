@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from wisp.errors import ModelError
 from wisp.macs import MacsReport, ProgramReport, count_exact, count_macs
-from wisp.records import Violation
+from wisp.records import Severity, Violation
 from wisp.rules import behaviour, hidden_work
 from wisp.rules.findings import HIDDEN_COMPUTATION, ONE_INFERENCE, finding
 from wisp.rules.line_trace import Line, LineTrace, parting
+from wisp.rules.specimens import make_two
 from wisp.rules.state import State, changes, memory, structure, torch_itself
 from wisp.rules.subject import Run, Subject, alike, apart, differs, main_output, seed
+from wisp.rules.tracing import check_tracing, where_exported
 
 _SHOWN = 3
 Report = TypeVar("Report", bound=MacsReport)
@@ -62,7 +64,7 @@ def examine(
         ModelError: it cannot be judged: it cannot be made, run or counted; the message says why.
     """
     side, channels = images.shape[-1], images.shape[1]
-    first, second = _two(make, images, weights)
+    first, second = make_two(make, images, weights)
     findings: list[Violation] = []
     before = structure(first)
     subject = Subject(first, images)
@@ -75,11 +77,11 @@ def examine(
     exact = _counted(lambda: count_exact(first, side, channels))
     reference = _reference(subject)
     findings += _counting_noticed(reference, while_counted)
-    findings += hidden_work.uncountable(exact, lambda: _text(behaviour.where_exported(subject, reference)))
+    findings += hidden_work.uncountable(exact, lambda: _text(where_exported(subject, reference)))
     findings += hidden_work.uncounted_work(first, reference.seen)
     findings += hidden_work.miscounted_layers(official, reference.seen)
     findings += hidden_work.much_besides(official, reference.seen)
-    findings += _rebuilt(before, structure(first))
+    findings += _rebuilt(before, structure(first), first)
     findings += _remembered(subject)
     findings += _every_behaviour(subject, reference)
     fresh = Subject(second, images)
@@ -99,57 +101,6 @@ def _counting_noticed(reference: Run, trace: LineTrace) -> Iterator[Violation]:
     where = parting(reference.lines, trace.lines)
     if where is not None:
         yield differs("goes another way while the competition's counter runs it", where)
-
-
-def _two(
-    make: Callable[[], nn.Module], images: Tensor, weights: Mapping[str, Tensor] | None
-) -> tuple[nn.Module, nn.Module]:
-    """Two new networks with the same weights."""
-    try:
-        networks = []
-        for _ in range(3):
-            seed()
-            networks.append(make())
-        donor, *two = networks
-        strict = True
-        if weights is None:
-            _randomise(donor, images)
-            weights, strict = donor.state_dict(), False  # a network that grows is told below
-        for network in two:
-            network.load_state_dict(dict(weights), strict=strict)
-            network.eval()
-    except ModelError:
-        raise
-    except Exception as error:  # the network's own code may raise anything
-        raise ModelError(f"cannot be judged: it cannot be made ({_line(error)})") from error
-    return two[0], two[1]
-
-
-@torch.no_grad()
-def _randomise(model: nn.Module, images: Tensor) -> None:
-    """Weights that let every layer show: a branch that begins at zero would hide what it does."""
-    generator = torch.Generator().manual_seed(7)
-    for parameter in model.parameters():
-        if not parameter.is_floating_point():
-            continue
-        noise = torch.randn(parameter.shape, generator=generator).to(parameter)
-        if parameter.dim() > 1:
-            parameter.copy_(noise * (1.6 / max(1, parameter[0].numel())) ** 0.5)
-        else:
-            parameter.add_(0.2 * noise)
-            parameter.add_(0.3 * (parameter.abs() < 0.1))
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.momentum = 1.0
-    try:
-        seed()
-        model.train()(images)
-    except Exception:  # then it runs with the statistics that it was made with
-        return
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
 
 
 def _answer(subject: Subject, image: Tensor) -> Tensor:
@@ -186,7 +137,7 @@ def _every_behaviour(subject: Subject, reference: Run) -> Iterator[Violation]:
         behaviour.check_images,
         behaviour.check_batches,
         behaviour.check_repetition,
-        behaviour.check_tracing,
+        check_tracing,
         behaviour.check_sizes,
         behaviour.check_training_flag,
     ):
@@ -224,7 +175,7 @@ def _answers_shape(answer: Tensor, num_classes: int | None) -> Iterator[Violatio
         )
 
 
-def _rebuilt(before: State, after: State) -> Iterator[Violation]:
+def _rebuilt(before: State, after: State, model: nn.Module) -> Iterator[Violation]:
     changed = changes(before, after)
     if changed:
         yield finding(
@@ -233,31 +184,34 @@ def _rebuilt(before: State, after: State) -> Iterator[Violation]:
             None,
             f"changes itself when it runs: {', '.join(changed[:_SHOWN])}{', ...' if len(changed) > _SHOWN else ''}",
             "make every layer and every hook in __init__, once",
-            module=_owner(changed[0]),
+            module=_owner(changed[0], model),
         )
 
 
-def _owner(path: str) -> str:
-    return path.rpartition(".")[0]
+def _owner(path: str, model: nn.Module) -> str:
+    """The module that something lies in, by the path of it."""
+    names = [name for name, _ in model.named_modules() if name and path.startswith(f"{name}.")]
+    return max(names, key=len, default="")
 
 
 def _remembered(subject: Subject) -> Iterator[Violation]:
-    """What is left behind by an image that was seen before, or by another one."""
+    """What an image leaves behind that was seen just before, and what another one does."""
     states = [memory(subject.model)]
-    for at in (0, 1):
+    for at in (0, 0, 1):
         subject.plain(subject.images[at : at + 1])
         states.append(memory(subject.model))
-    changed = changes(states[0], states[1]) or changes(states[1], states[2])
-    if changed:
-        yield finding(
-            ONE_INFERENCE,
-            "warning",
-            None,
-            f"keeps something from image to image: {', '.join(changed[:_SHOWN])}"
-            f"{', ...' if len(changed) > _SHOWN else ''}",
-            "keep no state between images",
-            module=_owner(changed[0]) if ":" not in changed[0] else "",
-        )
+    _, first, again, other = states
+    told: tuple[tuple[tuple[str, ...], Severity, str], ...] = (
+        (changes(first, again), "violation", "counts its calls: the same image changes"),
+        (changes(again, other), "warning", "keeps something from image to image:"),
+    )
+    for changed, severity, what in told:
+        if changed:
+            shown = f"{', '.join(changed[:_SHOWN])}{', ...' if len(changed) > _SHOWN else ''}"
+            fix = "keep no state between images"
+            owner = _owner(changed[0], subject.model)
+            yield finding(ONE_INFERENCE, severity, None, f"{what} {shown}", fix, module=owner)
+            return
 
 
 def _counted_again(
@@ -305,7 +259,7 @@ def _after_training(subject: Subject, reference: Run, official: MacsReport) -> I
             None,
             f"is another network after a step of training: {', '.join(changed[:_SHOWN])}",
             "training may change weights alone",
-            module=_owner(changed[0]),
+            module=_owner(changed[0], model),
         )
         return
     model.load_state_dict(weights)
@@ -338,5 +292,5 @@ def _without_repetitions(findings: list[Violation]) -> tuple[Violation, ...]:
     return tuple(dict.fromkeys(findings))
 
 
-def _line(error: Any) -> str:
+def _line(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__

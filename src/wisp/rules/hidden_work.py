@@ -91,7 +91,7 @@ def much_besides(official: MacsReport, seen: Observation) -> Iterator[Violation]
     total = max(1, official.total)
     for amount, share, what in (
         (seen.gates, _GATES_SHARE, "products by gates and scales that are added up"),
-        (seen.products, _SINGLE_SHARE, "products of single values outside counted layers"),
+        (seen.singles, _SINGLE_SHARE, "products and functions of single values outside counted layers"),
         (seen.additions, _ADDITIONS_SHARE, "additions and look-ups outside counted layers"),
     ):
         if amount > max(_SMALL, share * total):

@@ -68,7 +68,7 @@ def local_modules(files: Sequence[SourceFile]) -> frozenset[str]:
 
 def data_libraries_in_layers(names: Sequence[Names]) -> Iterator[Violation]:
     """Libraries for data, used inside of a layer."""
-    layers = _layer_classes(names)
+    layers = layer_classes(names)
     for known in names:
         for node in ast.walk(known.file.tree):
             if not isinstance(node, ast.ClassDef) or (known.file.module, node.name) not in layers:
@@ -95,7 +95,7 @@ def _used_in(method: ast.stmt, owner: str, known: Names) -> Iterator[Violation]:
             )
 
 
-def _layer_classes(names: Sequence[Names]) -> frozenset[tuple[str, str]]:
+def layer_classes(names: Sequence[Names]) -> frozenset[tuple[str, str]]:
     """Classes (module, name) that are torch modules, by their bases."""
     classes = {
         (known.file.module, node.name): (known, node)

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from wisp.records import Violation
 from wisp.rules.constants import fold
 from wisp.rules.findings import HIDDEN_COMPUTATION, finding
+from wisp.rules.libraries import layer_classes
 from wisp.rules.names import Names, SourceFile
 
 _LAYERS = frozenset(
@@ -54,12 +55,16 @@ _WATCHER_PARTS = (
     "torch._subclasses",
     "torch.overrides",
     "torch.fx.experimental",
+)
+_SURROUNDINGS = (
     "time.",
     "datetime.",
     "platform.",
     "os.environ",
     "os.getenv",
+    "os.getpid",
     "sys.argv",
+    "socket.",
 )
 _WATCHER_ATTRIBUTES = frozenset(
     ["_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "data_ptr", "untyped_storage", "_version"]
@@ -149,6 +154,7 @@ def read_source(files: Sequence[SourceFile], names: Sequence[Names]) -> Iterator
 
     What is a violation whatever it does is one; what only may hide work is a warning, for the runs to confirm.
     """
+    inside = model_code(names)
     for file, known in zip(files, names, strict=True):
         yield from _imports(known)
         for node in ast.walk(file.tree):
@@ -157,9 +163,36 @@ def read_source(files: Sequence[SourceFile], names: Sequence[Names]) -> Iterator
             elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
                 yield _warning(file, node, "a product of matrices (@) outside of any layer")
             elif isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript):
-                yield from _reference(node, known)
+                yield from _reference(node, known, inside)
             if isinstance(node, ast.Assign | ast.AugAssign | ast.Delete | ast.Call):
                 yield from _patches(node, known)
+
+
+def model_code(names: Sequence[Names]) -> frozenset[ast.AST]:
+    """Every node of what a network may run: the methods of its layers, `build`, and functions that these name."""
+    layers = layer_classes(names)
+    functions: dict[str, list[ast.AST]] = {}
+    waiting: list[ast.AST] = []
+    for known in names:
+        for node in ast.walk(known.file.tree):
+            if isinstance(node, ast.ClassDef) and (known.file.module, node.name) in layers:
+                waiting.append(node)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                functions.setdefault(node.name, []).append(node)
+    waiting += functions.pop("build", [])
+    found: set[ast.AST] = set()
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            found.add(node)
+            name = (
+                node.id
+                if isinstance(node, ast.Name)
+                else node.attr
+                if isinstance(node, ast.Attribute)
+                else ""
+            )
+            waiting += functions.pop(name, [])
+    return frozenset(found)
 
 
 def _imports(known: Names) -> Iterator[Violation]:
@@ -202,7 +235,7 @@ def _is_layer(name: str) -> bool:
     return name.startswith("torch.nn.") and name.rpartition(".")[2] in _LAYERS
 
 
-def _reference(node: ast.expr, known: Names) -> Iterator[Violation]:
+def _reference(node: ast.expr, known: Names, inside: frozenset[ast.AST]) -> Iterator[Violation]:
     meanings = known.resolve(node)
     for name in sorted(meanings):
         reason = _FORBIDDEN.get(name)
@@ -211,7 +244,10 @@ def _reference(node: ast.expr, known: Names) -> Iterator[Violation]:
         elif _is_product(name):
             yield _warning(known.file, node, f"{name} computes outside of any layer")
         elif name in _WATCHERS or name.startswith(_WATCHER_PARTS):
-            yield _warning(known.file, node, f"{name} asks who is looking, or where it runs")
+            yield _warning(known.file, node, f"{name} asks who is looking")
+        elif name.startswith(_SURROUNDINGS):
+            tell = _violation if node in inside else _warning
+            yield tell(known.file, node, f"{name} asks for the time or the surroundings")
     if isinstance(node, ast.Attribute):
         yield from _attribute(node, known, bool(meanings))
 

@@ -85,7 +85,7 @@ class Observation:
         sources: the line that calls each of these.
         hidden: those that no counted layer accounts for, gates aside.
         gates: products that are added up, but no more than `GATE_PRODUCTS` for each value.
-        products: products of single values that are not added up.
+        singles: products and functions of single values outside counted layers that are not added up.
         additions: additions, comparisons by lookup and the like outside counted layers, one a value.
         steps: the operators, in order.
         calls: the calls of modules, if they were asked for.
@@ -97,7 +97,7 @@ class Observation:
     sources: Mapping[str, str | None]
     hidden: tuple[Work, ...]
     gates: int
-    products: int
+    singles: int
     additions: int
     steps: tuple[Step, ...]
     calls: tuple[Call, ...] = ()
@@ -110,7 +110,7 @@ class Observation:
     @property
     def work(self) -> tuple[int, int, Mapping[str, int]]:
         """What must be the same for every image, and whoever looks."""
-        return self.layer_macs, self.products, self.counted
+        return self.layer_macs, self.singles, self.counted
 
 
 def main_outputs(value: Any) -> tuple[Tensor, ...]:
@@ -274,26 +274,26 @@ def _observation(follower: _Follower, outputs: tuple[Tensor, ...], calls: tuple[
     counted: Counter[str] = Counter()
     sources: dict[str, str | None] = {}
     hidden: Counter[tuple[str, str, str, str | None]] = Counter()
-    loose = loose_products = 0
+    gates_macs = singles = 0
     for entry in ledger.entries:
         name, how = split_layer(entry.place.layer)
         if how == COUNTED:
             counted[name] += entry.macs
             sources.setdefault(name, entry.place.source)
         elif entry in gates:
-            loose += entry.macs
+            gates_macs += entry.macs
         elif entry.macs:
             hidden[entry.operator, name, how, entry.place.source] += entry.macs
-        if how != COUNTED and entry.operator.rpartition(":")[2].rstrip("_").partition(".")[0] in PRODUCTS:
-            loose_products += entry.elementwise
+        if how != COUNTED:
+            singles += entry.elementwise
     return Observation(
         outputs=outputs,
         macs=ledger.macs,
         counted=counted,
         sources=sources,
         hidden=tuple(Work(*where, macs) for where, macs in hidden.items()),
-        gates=loose,
-        products=loose_products,
+        gates=gates_macs,
+        singles=singles,
         additions=follower.additions,
         steps=tuple(follower.steps),
         calls=calls,

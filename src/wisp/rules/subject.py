@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,3 +135,16 @@ def fails(
     """A violation: the network fails where it must not."""
     reason = str(error).partition("\n")[0] or type(error).__name__
     return finding(rule, "violation", None, f"fails {what} ({reason})", fix, module="")
+
+
+def same_work(reference: Run, other: Run | Exception, what: str) -> Iterator[Violation]:
+    """Findings where a run does not do, or answer, what the reference does."""
+    if isinstance(other, Exception):
+        yield fails(what, other)
+    elif other.seen.work != reference.seen.work:
+        yield differs(
+            f"does other work {what} ({other.macs:,} MACs instead of {reference.macs:,})",
+            apart(reference, other),
+        )
+    elif not alike(other.output, reference.output):
+        yield differs(f"answers differently {what}", apart(reference, other))

@@ -45,7 +45,7 @@ class Study:
         executor: runs the trials.
         function: one trial. It must be picklable, and turn a training that fails into a result with an `error`.
         owner: names this machine and job among those that share the store, and again after a restart.
-        left: seconds of the budget that are left; no further trial begins at 0.
+        left: seconds of the budget that are left; no further trial begins at 0, but one there must be.
         most_trials: no further trial begins after so many; None for no limit.
         overhead_seconds: time so far that neither trained nor waited for training.
     """
@@ -88,7 +88,7 @@ class Study:
             with self._counted():
                 with self.store.turn() as turn:
                     self._catch_up(turn)
-                    if self.left() <= 0:
+                    if self.left() <= 0 and (self._told or self._mine):  # one trial there must be
                         return
                     number = turn.adopt(
                         self.owner, silent_since=time.time() - _LEASE_SECONDS, own=frozenset(self._mine)

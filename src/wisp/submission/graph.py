@@ -68,7 +68,7 @@ def classify_images(path: Path, images: npt.NDArray[np.uint8], classes: int) -> 
     with tempfile.TemporaryDirectory() as folder:
         pixels = Path(folder) / "pixels.u8"
         if isinstance(images, np.memmap) and images.filename is not None and images.offset == 0:
-            pixels = Path(os.fspath(images.filename))
+            pixels = Path(os.fspath(images.filename)).resolve()
         else:
             images.tofile(pixels)
         _, answers = _ask(path, [str(pixels), str(count), str(size)], seconds, 4 * count * classes)
@@ -112,7 +112,12 @@ def check_graph(path: Path, manifest: Manifest) -> Iterator[Violation]:
 
 def _ask(path: Path, images: list[str], seconds: int, answer_bytes: int) -> tuple[dict[str, str], bytes]:
     """Run the process: the model's metadata, and what follows it."""
-    arguments = [str(path), str(MEMORY_BYTES), str(seconds), *images]
+    arguments = [
+        str(path.resolve()),
+        str(MEMORY_BYTES),
+        str(seconds),
+        *images,
+    ]  # the sandbox has a folder of its own
     limit = _LARGEST_DESCRIPTION + answer_bytes
     # Reading is Python's work, and its own limits are enough. Running is that of a library that was not written for
     # hostile files: where the sandbox can shut everything else out, it does.
