@@ -11,7 +11,7 @@ from wisp.sandbox.paths import library_folders, outermost, python_folders, pytho
 
 # bubblewrap itself and the first process of the new process namespace
 GENERATIONS = 2
-_PROBE_SECONDS = 20.0
+_PROBE_SECONDS = 120.0
 
 
 def executable() -> str | None:

@@ -18,7 +18,7 @@ class Limits:
     """Bounds of one confined program with everything it starts. The whole tree is stopped at the first that is hit.
 
     Attributes:
-        wall_seconds: time from its start.
+        wall_seconds: time from the start of the program itself.
         cpu_seconds: processor time of all its processes together.
         memory_bytes: memory of all its processes together, what they share counted once. The kernel also refuses any
             single process more than that.

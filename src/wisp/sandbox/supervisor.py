@@ -28,6 +28,9 @@ from wisp.sandbox.process_tree import (
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _POLL_SECONDS = 0.05
+_SETUP_SECONDS = (
+    120.0  # for bubblewrap and the launcher, on a busy machine; the program's own clock starts after it
+)
 _FREE_RESERVE_BYTES = 2**29  # backstop for what no look at the folder finds: the disk is never filled up
 _WATCHED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
@@ -64,6 +67,7 @@ class Watch:
 @dataclass
 class _State:
     started: float
+    report: bytes = b""  # what the launcher said
     limit: Limit | None = None
     peak_memory_bytes: int = 0
     cpu_seconds: float = 0.0
@@ -96,6 +100,7 @@ def main(text: str) -> None:
         setsigdef=_WATCHED,
     )
     os.close(watch.launcher_fd)
+    os.set_blocking(watch.setup_fd, False)
     try:
         status = _follow(pid, watch, state)
     finally:
@@ -123,9 +128,22 @@ def _follow(pid: int, watch: Watch, state: _State) -> int | None:
                     os.kill(process.pid, signal.SIGTERM)
         if os.getppid() != watch.parent or (state.stop_at is not None and now > state.stop_at):
             return None
+        if not state.report:
+            _read_report(watch, state)
+            state.started = time.monotonic() if state.report else state.started
+            if now - state.started > _SETUP_SECONDS:
+                state.report = b"failed: it took too long to set up"
+                return None
+            continue
         state.limit = _exceeded(watch, state, now)
         if state.limit is not None:
             return None
+
+
+def _read_report(watch: Watch, state: _State) -> None:
+    """What the launcher has said by now: `ready`, and perhaps that the program could not be started after all."""
+    with suppress(BlockingIOError):
+        state.report += os.read(watch.setup_fd, 1000)
 
 
 def _program(watch: Watch) -> list[Process]:
@@ -209,13 +227,9 @@ def _result(status: int | None, watch: Watch, state: _State, *, none_left: bool)
         limit = "processor time"
     if limit is None and number == signal.SIGXFSZ:
         limit = "file size"
-    os.set_blocking(watch.setup_fd, False)
-    try:
-        report = os.read(watch.setup_fd, 1000)
-    except BlockingIOError:
-        report = b""
+    _read_report(watch, state)
     return {
-        "setup": report.decode("utf-8", "replace"),
+        "setup": state.report.decode("utf-8", "replace"),
         "exit_code": exit_code,
         "signal": number,
         "limit": limit,
