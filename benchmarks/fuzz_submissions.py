@@ -61,6 +61,7 @@ from wisp.train.recipe import Recipe
 from wisp.train.run import describe_data, open_run
 
 MEMORY_BYTES = 3 << 30  # resident, of a case and of each of its helpers
+ADDRESS_SPACE_BYTES = 8 << 30  # so that a case that fails does not take the machine with it
 CPU_SECONDS = 150  # of a case with its helpers
 WALL_SECONDS = 1800  # on a busy machine; nothing waits for anything
 SIZE = 16
@@ -275,6 +276,8 @@ def _attempt(case: int, target: Target, place: Path) -> Outcome:
 
 
 def _be_the_case(target: Target, path: Path, writer: int) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE_BYTES, ADDRESS_SPACE_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
     os.chdir(path.parent)
     tempfile.tempdir = str(path.parent)
     silence = os.open(os.devnull, os.O_WRONLY)

@@ -6,6 +6,7 @@ of a zip header, one value of a JSON text, one field of an ONNX graph, and then 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -260,7 +261,7 @@ def change_onnx(data: bytes, chance: Random) -> bytes:
         if model.metadata_props[index].key == SEAL_KEY:
             del model.metadata_props[index]
     for _ in range(chance.randint(1, 3)):
-        chance.choice((_change_field, _change_field, _change_node, _change_weight, _grow))(model, chance)
+        chance.choice(_MODEL_CHANGES)(model, chance)
     try:
         body = model.SerializeToString()
     except (ValueError, UnicodeError):  # a text that is none
@@ -385,6 +386,15 @@ def _grow(model: ModelProto, chance: Random) -> None:
         model.graph.node.extend(inner.node)
 
 
+def _change_metadata(model: ModelProto, chance: Random) -> None:
+    """Another value of what the model says about itself."""
+    entry = chance.choice(model.metadata_props)
+    with contextlib.suppress(ValueError):  # texts that are no JSON any more, or no text
+        value = [json.loads(entry.value)]
+        changed = change_json(json.dumps(value).encode(), chance) if chance.random() < 0.5 else b""
+        entry.value = changed.decode() if changed else json.dumps(_other_value(value[0], chance))
+
+
 def _messages(message: Any, depth: int = 0) -> Any:
     yield message
     if depth < 8:
@@ -407,3 +417,4 @@ def _members(data: bytes) -> dict[str, bytes]:
 
 
 _OPERATORS = tuple(sorted({schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain}))
+_MODEL_CHANGES = (_change_field, _change_field, _change_node, _change_weight, _grow, _change_metadata)

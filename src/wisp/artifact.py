@@ -22,6 +22,7 @@ INPUT_NAME = "image"
 OUTPUT_NAME = "probabilities"
 FORMAT_VERSION = 1
 _PREFIX = "wisp."
+LARGEST_SIZE = 4096  # pixels a side: one such image takes 50 MB, and a larger number would be a mistake
 SEAL_KEY = "wisp.sha256"
 # ModelProto.metadata_props is field 14, a StringStringEntryProto of key (1) and value (2); each with its length.
 _SEAL = b"\x72\x4f\x0a\x0b" + SEAL_KEY.encode() + b"\x12\x40"
@@ -92,8 +93,10 @@ class ArtifactInfo:
             )
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ModelError(f"{where}: damaged wisp metadata ({error}); export the run again") from error
-        if resize.geometry not in GEOMETRIES or resize.size < 1 or not info.labels:
+        if resize.geometry not in GEOMETRIES or not 1 <= resize.size <= LARGEST_SIZE or not info.labels:
             raise ModelError(f"{where}: damaged wisp metadata (labels or resize rule); export the run again")
+        if min(info.macs, info.params, info.macs_as_trained) < 0:
+            raise ModelError(f"{where}: damaged wisp metadata (a count below 0); export the run again")
         return info
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,6 +22,7 @@ from wisp.images import Photo, Pixels, preprocess
 if TYPE_CHECKING:
     import onnxruntime
 
+FIRST_IMAGE_SECONDS = 60.0  # networks of this kind take a thousandth of a second
 ARTIFACT_NAME = "model.onnx"  # inside a run folder
 _IMAGES_PER_CALL = 64  # keeps activations inside the processor's caches; larger batches are no faster
 
@@ -141,10 +144,9 @@ class Classifier:
             out[start : start + _IMAGES_PER_CALL] = self._run(images[start : start + _IMAGES_PER_CALL])
         return out
 
-    def _run(self, images: Pixels) -> npt.NDArray[np.float32]:
-        result: npt.NDArray[np.float32] = self._session.run(
-            [OUTPUT_NAME], {INPUT_NAME: np.ascontiguousarray(images)}
-        )[0]
+    def _run(self, images: Pixels, options: onnxruntime.RunOptions | None = None) -> npt.NDArray[np.float32]:
+        inputs = {INPUT_NAME: np.ascontiguousarray(images)}
+        result: npt.NDArray[np.float32] = self._session.run([OUTPUT_NAME], inputs, options)[0]
         return result
 
     def _try_preprocess(self, source: Photo) -> Pixels | DataError:
@@ -166,7 +168,8 @@ class Classifier:
                 f"{self.path}: damaged wisp metadata (a label appears twice); export the run again"
             )
         try:
-            output = self._run(np.full((1, size, size, 3), 128, np.uint8))
+            with _time_limit(FIRST_IMAGE_SECONDS) as options:
+                output = self._run(np.full((1, size, size, 3), 128, np.uint8), options)
         except Exception as error:  # onnxruntime's exceptions share no base class of their own
             raise ModelError(
                 f"{self.path}: does not take one uint8 image of {size} x {size} x 3 as its metadata says "
@@ -208,6 +211,21 @@ def _open(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, bool]
         raise ModelError(f"{path}: cannot read this file ({error.strerror})") from error
     except Exception as error:
         raise ModelError(f"{path}: not an ONNX model that can be run ({_first_line(error)})") from error
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[onnxruntime.RunOptions]:
+    """Options of a run that ends with an error after `seconds`: a damaged graph may hold a loop without end."""
+    import onnxruntime  # noqa: PLC0415  (loaded by now)
+
+    options = onnxruntime.RunOptions()
+    timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options
+    finally:
+        timer.cancel()
 
 
 def _first_line(error: Exception) -> str:
