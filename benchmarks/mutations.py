@@ -23,6 +23,7 @@ from onnx import ModelProto, helper
 from wisp.artifact import SEAL_KEY, seal
 
 Random = random.Random
+_KINDS = onnx.TensorProto
 _KIND = ModelProto.DESCRIPTOR.fields[0]  # any field's descriptor: the kinds of fields are its constants
 
 _NUMBERS = (0, 1, 2, 7, 255, 256, 65_535, 65_536, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62, 2**63 - 1)
@@ -356,25 +357,35 @@ def _change_weight(model: ModelProto, chance: Random) -> None:
 
 def _grow(model: ModelProto, chance: Random) -> None:
     """Something that takes much time or memory when it is run, or to read."""
-    size = chance.choice((2**20, 2**31, 2**40, 2**62))
-    shape = helper.make_tensor("grown_shape", onnx.TensorProto.INT64, [1], [size])
+    size = chance.choice((2**20, 2**28, 2**31, 2**40, 2**62))
     action = chance.random()
-    if action < 0.4:
-        model.graph.initializer.append(shape)
-        model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["grown_shape"], ["grown"]))
-    elif action < 0.7:
-        model.graph.initializer.append(shape)
-        body = helper.make_graph(
-            [helper.make_node("Identity", ["go_on"], ["still"])],
-            "body",
+    if action < 0.35:
+        _add_everywhere(
+            model,
             [
-                helper.make_tensor_value_info("turn", onnx.TensorProto.INT64, []),
-                helper.make_tensor_value_info("go_on", onnx.TensorProto.BOOL, []),
+                helper.make_node("ConstantOfShape", ["grown_size"], ["grown"]),
+                helper.make_node("ReduceMax", ["grown"], ["grown_value"], keepdims=0),
             ],
-            [helper.make_tensor_value_info("still", onnx.TensorProto.BOOL, [])],
+            size,
         )
-        model.graph.node.insert(0, helper.make_node("Loop", ["grown_shape", ""], [], body=body))
-    elif action < 0.85:
+    elif action < 0.7:
+        scalars = [
+            helper.make_tensor_value_info(name, kind, [])
+            for name, kind in (("turn", _KINDS.INT64), ("go_on", _KINDS.BOOL), ("before", _KINDS.FLOAT))
+        ]
+        results = [
+            helper.make_tensor_value_info("still", _KINDS.BOOL, []),
+            helper.make_tensor_value_info("after", _KINDS.FLOAT, []),
+        ]
+        body = [
+            helper.make_node("Identity", ["go_on"], ["still"]),
+            helper.make_node("Identity", ["before"], ["after"]),
+        ]
+        zero = helper.make_node("Constant", [], ["grown_zero"], value_float=0.0)
+        inner = helper.make_graph(body, "body", scalars, results)
+        loop = helper.make_node("Loop", ["grown_size", "", "grown_zero"], ["grown_value"], body=inner)
+        _add_everywhere(model, [zero, loop], size)
+    elif action < 0.85 and model.graph.node:
         model.graph.node.extend([model.graph.node[0]] * chance.choice((100, 20_000)))
     else:
         inner = helper.make_graph([], "leaf", [], [])
@@ -384,6 +395,22 @@ def _grow(model: ModelProto, chance: Random) -> None:
             if inner.ByteSize() > 1 << 20:
                 break
         model.graph.node.extend(inner.node)
+
+
+def _add_everywhere(model: ModelProto, nodes: list[Any], size: int) -> None:
+    """Nodes that make `grown_value` out of `grown_size`, added to what the last node reads: none can be left out."""
+    if not model.graph.node or not model.graph.node[-1].input:
+        return
+    last = model.graph.node[-1]
+    model.graph.initializer.append(helper.make_tensor("grown_size", _KINDS.INT64, [1], [size]))
+    added = helper.make_node("Add", [last.input[0], "grown_value"], ["grown_sum"])
+    last.input[0] = "grown_sum"
+    kept = [
+        type(node).FromString(node.SerializeToString())
+        for node in (*model.graph.node[:-1], *nodes, added, last)
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
 
 
 def _change_metadata(model: ModelProto, chance: Random) -> None:

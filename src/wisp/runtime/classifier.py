@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FIRST_IMAGE_SECONDS = 60.0  # networks of this kind take a thousandth of a second
 ARTIFACT_NAME = "model.onnx"  # inside a run folder
+_FATAL = 4  # of ONNX Runtime's severities
 _IMAGES_PER_CALL = 64  # keeps activations inside the processor's caches; larger batches are no faster
 
 
@@ -199,7 +200,9 @@ def _open(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, bool]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors reach the caller as exceptions; its warnings are about the graph
+    options.log_severity_level = (
+        _FATAL  # errors reach the caller as exceptions; its warnings are about the graph
+    )
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads sleep
     try:
         model = path.read_bytes()
@@ -219,6 +222,7 @@ def _time_limit(seconds: float) -> Iterator[onnxruntime.RunOptions]:
     import onnxruntime  # noqa: PLC0415  (loaded by now)
 
     options = onnxruntime.RunOptions()
+    options.log_severity_level = _FATAL
     timer = threading.Timer(seconds, setattr, (options, "terminate", True))
     timer.daemon = True
     timer.start()
