@@ -194,6 +194,15 @@ def test_a_target_prefers_the_cheap_that_nearly_reach_it() -> None:
     assert [trial.number for trial in _real_finalists(trials, 2, 0.7)] == [1, 2]
     front = {trial.number for trial in _real_finalists(trials, 3, None)}
     assert front == {0, 1, 3}
+    # nobody is trained longer who will stay below the floor, unless all are there
+    points[0] = (100_000, 0.2)
+    trials[0] = StoredTrial(0, trials[0].proposal, Result(0.2, 100_000, 1.0))
+    assert 0 not in {trial.number for trial in _real_finalists(trials, 4, None)}
+    low = [
+        StoredTrial(n, trials[n].proposal, Result(f1, 10**5 * (n + 1), 1.0))
+        for n, f1 in enumerate((0.1, 0.3, 0.2))
+    ]
+    assert [trial.number for trial in _real_finalists(low, 1, None)] == [1]
 
 
 def test_latencies_are_measured_once_for_all_time(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from wisp.budget import Budget
 from wisp.errors import RecipeError, TrainingError
 from wisp.files import replacing, write_json
 from wisp.rounds import Rounds
+from wisp.score import F1_FLOOR
 from wisp.search.candidate import Candidate
 from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
 from wisp.search.front import hypervolume, preference
@@ -42,6 +43,7 @@ _SEARCH_SHARE = 0.6
 _GRACE_SECONDS = 3.0  # a training that is late ends after its epoch
 _FINALISTS = 4  # at least; or twice as many as are trained side by side
 _RETRIES = 2
+_FLOOR_REACH = 0.1  # F1 that a finalist may still be expected to gain
 # The front's area is measured between these.
 LEAST_MACS, MOST_MACS = 1e4, 1e7
 # Input sizes in order of interest: what decodes first when time is short.
@@ -263,8 +265,12 @@ def _best_of_each(trials: Sequence[StoredTrial]) -> list[StoredTrial]:
 def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | None) -> list[StoredTrial]:
     """Whom to train longer, in order of interest: spread over the front, its lowest score first.
 
-    With a target, the cheapest that are within 0.03 of it come first: they will still gain.
+    Those far below the score's floor are left out: longer training would not lift them over it. With a target, the
+    cheapest that are within 0.03 of it come first: they will still gain.
     """
+    promising = [trial for trial in trials if trial.result and trial.result.f1 >= F1_FLOOR - _FLOOR_REACH]
+    by_f1 = sorted(trials, key=lambda trial: -(trial.result.f1 if trial.result else 0.0))
+    trials = promising or by_f1[:count]
     points = [(trial.result.macs, trial.result.f1) for trial in trials if trial.result]
     order = preference(points, count)
     if target_f1 is not None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from wisp.score import score
+from wisp.score import F1_FLOOR, score
 
 Point = tuple[float, float]
 """(macs, f1)."""
@@ -60,9 +60,9 @@ def ranks(points: Sequence[Point]) -> list[int]:
 def preference(points: Sequence[Point], count: int | None = None) -> list[int]:
     """Indices of all points, or the first `count` of them, the most promising first: by rank, spread within a rank.
 
-    Within a rank the point with the lowest score comes first, then always the one that is farthest from all taken, in
-    F1 and log MACs scaled to 0..1 (the epsilon-net of MO-ASHA, Schmucker et al., 2021). So the first few cover the
-    front, and the competition's optimum is among them.
+    Within a rank the point with the lowest score comes first (below the score's floor: the one with the highest F1),
+    then always the one that is farthest from all taken, in F1 and log MACs scaled to 0..1 (the epsilon-net of MO-ASHA,
+    Schmucker et al., 2021). So the first few cover the front, and the competition's optimum is among them.
     """
     wanted = len(points) if count is None else min(count, len(points))
     if not wanted:
@@ -72,7 +72,7 @@ def preference(points: Sequence[Point], count: int | None = None) -> list[int]:
     place = (place - place.min(axis=0)) / np.where(span > 0, span, 1.0)
     order: list[int] = []
     for members in _fronts(points):
-        first = min(members, key=lambda i: (score(points[i][1], points[i][0]), i))
+        first = min(members, key=lambda i: (_worth(points[i]), i))
         gap = np.full(len(members), np.inf)  # to the nearest that is taken; -inf for those themselves
         position = members.index(first)
         while gap[position] >= 0:
@@ -85,6 +85,12 @@ def preference(points: Sequence[Point], count: int | None = None) -> list[int]:
             gap = np.minimum(gap, away)
             position = int(gap.argmax())
     return order
+
+
+def _worth(point: Point) -> tuple[bool, float]:
+    """Sorts by score; below its floor, where the score is blind to F1, by F1."""
+    macs, f1 = point
+    return f1 < F1_FLOOR, -f1 if f1 < F1_FLOOR else score(f1, macs)
 
 
 def _fronts(points: Sequence[Point]) -> Iterator[list[int]]:
