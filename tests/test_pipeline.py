@@ -120,7 +120,7 @@ def test_the_output_folder_is_the_chosen_run(job: tuple[Outcome, list[str]]) -> 
     outcome, _ = job
     out = outcome.settings.out
     assert {path.name for path in out.iterdir()} == {
-        *(name for name in RUN_FILES if name not in {"checkpoint.pt", "model.py"}),
+        *(name for name in RUN_FILES if name not in {"checkpoint.pt", "model.py", "compression.json"}),
         "optimize.json",
         "candidates",
     }

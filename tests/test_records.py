@@ -17,6 +17,8 @@ from wisp.errors import (
     MissingExtraError,
     ModelError,
     RecipeError,
+    SandboxError,
+    SubmissionError,
     TrainingError,
     WispError,
 )
@@ -85,6 +87,8 @@ EVERY = [
     DataError,
     RecipeError,
     ModelError,
+    SandboxError,
+    SubmissionError,
 ]
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,7 +224,7 @@ def postgres(tmp_path: Path) -> Iterator[str]:
     folder = tmp_path / "postgres"
     folder.mkdir()
     for path in (folder, *folder.parents):
-        if os.geteuid() == 0 and path.is_relative_to(tmp_path.parents[1]):
+        if as_user and Path(tempfile.gettempdir()) in path.parents:
             path.chmod(0o755)
     if as_user:
         shutil.chown(folder, "nobody")
