@@ -55,7 +55,7 @@ from wisp.macs import onnx as onnx_counter
 from wisp.models import build, named
 from wisp.packing import pack_run
 from wisp.records import Dataset
-from wisp.runtime import Classifier
+from wisp.runtime import Classifier, classifier
 from wisp.submission import extract_submission, graph_process, verify_submission
 from wisp.train.recipe import Recipe
 from wisp.train.run import describe_data, open_run
@@ -63,6 +63,7 @@ from wisp.train.run import describe_data, open_run
 MEMORY_BYTES = 3 << 30  # resident, of a case and of each of its helpers
 ADDRESS_SPACE_BYTES = 8 << 30  # so that a case that fails does not take the machine with it
 CPU_SECONDS = 150  # of a case with its helpers
+FIRST_IMAGE_SECONDS, GRAPH_SECONDS = 4.0, 10  # 60 and 60 outside of this script
 WALL_SECONDS = 1800  # on a busy machine; nothing waits for anything
 SIZE = 16
 NETWORKS = ("wisp-250k", "shufflenet_v2-x0.25")
@@ -206,9 +207,9 @@ def _targets(dataset: Dataset) -> Sequence[Target]:
         return ""
 
     def classify(path: Path) -> str:
-        classifier = Classifier(path)
-        size = classifier.info.resize.size
-        classifier.probabilities(np.zeros((2, size, size, 3), np.uint8))
+        model = Classifier(path)
+        size = model.info.resize.size
+        model.probabilities(np.zeros((2, size, size, 3), np.uint8))
         return ""
 
     def count(path: Path) -> str:
@@ -363,6 +364,10 @@ def _read(descriptor: int, seconds: float) -> bytes | None:
 
 
 def _fork_helpers() -> None:
+    """Helpers are forked, and endless graphs end after seconds instead of a minute: there are hundreds of them."""
+    classifier.FIRST_IMAGE_SECONDS = FIRST_IMAGE_SECONDS
+    wisp.submission.graph.SECONDS = GRAPH_SECONDS
+
     def ask(arguments: list[str], seconds: int, output_bytes: int) -> tuple[bytes | None, str]:
         done = _forked(lambda: graph_process.main(arguments), output_bytes, WALL_SECONDS)
         return (done.output if done.end == "exit" and not done.status else None), done.reason

@@ -87,7 +87,7 @@ class Hearing:
         scratch = self._folder / "judge"
         request = {
             "word": word,
-            "source": str(self._source / self._names()[0]),
+            "source": str(self._source / self._target.files[0].name),
             "root": str(self._source),
             "num_classes": self._target.num_classes,
             "image_size": self._target.image_size,
@@ -115,18 +115,12 @@ class Hearing:
 
     def _lay_out(self) -> None:
         """The source, and nothing else of the folder that it came from; the weights beside it."""
-        for name, file in zip(self._names(), self._target.files, strict=True):
-            path = self._source / name
+        for file in self._target.files:
+            path = self._source / file.name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(file.text, encoding="utf-8")
         if self._target.weights is not None:
             (self._folder / "weights.safetensors").write_bytes(self._target.weights)
-
-    def _names(self) -> list[str]:
-        return [
-            f"{file.module.replace('.', '/')}{'/__init__' if file.is_package else ''}.py"
-            for file in self._target.files
-        ]
 
     def _run(self, module: str, scratch: Path, request: dict[str, Any], files: dict[str, bytes]) -> Outcome:
         scratch.mkdir()
@@ -178,9 +172,8 @@ class Hearing:
 
     def _shown(self, item: Violation) -> Violation:
         """With the files' names as the user knows them."""
-        shown = [file.path for file in self._target.files]
-        names = dict(zip((str(self._source / name) for name in self._names()), shown, strict=True))
-        path = names.get(item.path, item.path or shown[0])
+        names = {str(self._source / file.name): file.path for file in self._target.files}
+        path = names.get(item.path, item.path or self._target.files[0].path)
         return replace(item, path=self._plain(path), message=self._plain(item.message))
 
     def _plain(self, text: str) -> str:

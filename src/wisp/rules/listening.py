@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, MappingProxyType
@@ -67,21 +68,23 @@ class Listener:
         self.loaded: dict[str, str] = {}
         self._root = str(root)
         self._tell = tell
+        self._thread = threading.get_ident
         self._told: set[tuple[str, str | None]] = set()
-        self._busy = False
+        self._busy: set[int] = set()
 
     def start(self) -> None:
         """Begin; there is no end."""
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if self._busy or not (event in _ACTS or event in _LOOKS or event in {"open", "import"}):
+        here = self._thread()
+        if here in self._busy or not (event in _ACTS or event in _LOOKS or event in {"open", "import"}):
             return
-        self._busy = True  # what follows raises events of its own
+        self._busy.add(here)  # what follows raises events of its own
         try:
             self._weigh(event, arguments, sys._getframe(1))
         finally:
-            self._busy = False
+            self._busy.discard(here)
 
     def _weigh(self, event: str, arguments: tuple[Any, ...], frame: FrameType) -> None:
         if event == "import":

@@ -53,12 +53,14 @@ class SourceFile:
         module: the dotted name under which its neighbours import it.
         text: its content.
         is_package: whether it is the `__init__.py` of a package.
+        name: its path inside the folder of the source.
     """
 
     path: str
     module: str
     text: str
     is_package: bool = False
+    name: str = "model.py"
     tree: ast.Module = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -207,4 +207,4 @@ def _read(path: Path, name: str, folder: Path) -> SourceFile:
 def _file(name: str, shown: str, text: str) -> SourceFile:
     module = name.removesuffix(".py").replace("/", ".")
     is_package = module.endswith(".__init__")
-    return SourceFile(shown, module.removesuffix(".__init__"), text, is_package)
+    return SourceFile(shown, module.removesuffix(".__init__"), text, is_package, name)
