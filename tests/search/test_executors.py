@@ -224,7 +224,7 @@ def test_a_machine_that_dies_mid_trial_loses_nothing(ray_cluster: Any, tmp_path:
             ray_cluster.remove_node(third, allow_graceful=False)
     assert died
     assert done == set(drawn)
-    assert len(list(tmp_path.iterdir())) > len(drawn)  # what the dead machine had begun was begun again
+    assert len(list(tmp_path.iterdir())) >= len(drawn)  # begun again, unless it ended just before its machine died
 
 
 def test_no_cluster_is_one_line() -> None:
