@@ -43,6 +43,7 @@ def with_weights(submission: Path, path: Path, factor: float) -> Path:
     return forge(submission, path, {"weights.safetensors": safetensors.torch.save(changed)})
 
 
+@pytest.mark.slow
 def test_an_honest_submission_is_reproduced_bit_for_bit(honest: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     result = run(honest, photos, out, seeds=2)
@@ -63,6 +64,7 @@ def test_an_honest_submission_is_reproduced_bit_for_bit(honest: Path, photos: Pa
     assert (out / "seed-1" / WEIGHTS).stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_where_bits_differ_the_seeds_decide(honest: Path, photos: Path, tmp_path: Path) -> None:
     """As from another machine: weights that no seed here gives to the last bit.
 
@@ -95,6 +97,7 @@ def test_a_claimed_f1_that_the_model_does_not_reach(honest: Path, tmp_path: Path
     assert result.runs == ()  # nothing needed to be trained
 
 
+@pytest.mark.slow
 def test_weights_that_were_trained_on_the_test_photos(honest: Path, tmp_path: Path) -> None:
     """All that such a submission says of itself is true, except where its weights come from."""
     photos = paint(tmp_path / "photos", swapped=("train", "val"))
@@ -107,6 +110,7 @@ def test_weights_that_were_trained_on_the_test_photos(honest: Path, tmp_path: Pa
     assert "those that it names; expected only if" in result.remarks[0]
 
 
+@pytest.mark.slow
 def test_weights_of_a_longer_training(honest: Path, photos: Path, tmp_path: Path) -> None:
     """The recipe names a training too gentle to learn anything; the weights come from one that did."""
     recipe = member(honest, RECIPE_FILE).decode()

@@ -90,13 +90,17 @@ def _process(pid: int, depth: int, fields: list[bytes]) -> Process:
 
 def shared_memory_bytes(processes: Sequence[Process]) -> int:
     """Memory of all of them together, each shared page once: the sum of proportional set sizes."""
-    total = 0
-    for process in processes:
-        size = process.resident_bytes
-        with suppress(OSError), open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:  # noqa: PTH123
-            size = next((int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:")), size)
-        total += size
-    return total
+    return sum(map(_proportional_bytes, processes))
+
+
+def _proportional_bytes(process: Process) -> int:
+    try:
+        with open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:  # noqa: PTH123  (many a second)
+            return next((int(line.split()[1]) * 1024 for line in file if line.startswith(b"Pss:")), 0)
+    except PermissionError:  # it hides: all of it is counted
+        return process.resident_bytes
+    except OSError:  # it has ended
+        return 0
 
 
 def deleted_bytes(processes: Sequence[Process], device: int) -> int:
