@@ -193,6 +193,57 @@ def test_damaged_metadata(field: str, value: str, tmp_path: Path) -> None:
         Classifier(write_colour_model(tmp_path / "model.onnx", metadata=metadata))
 
 
+def test_metadata_that_are_no_text(model: Path) -> None:
+    """ONNX Runtime takes them, and stumbles when they are asked for."""
+    content = model.read_bytes()
+    model.write_bytes(content.replace(b'["Red"', b'["R\xd7d"'))
+    with pytest.raises(ModelError, match=r"damaged metadata \(not UTF-8\)"):
+        Classifier(model)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("macs", "-1"), ("resize", '{"size": 100000, "geometry": "stretch"}')]
+)
+def test_metadata_out_of_all_bounds(field: str, value: str, tmp_path: Path) -> None:
+    """An image of 100,000 pixels a side would take 30 GB before anything else is noticed."""
+    metadata = {**INFO.to_metadata(), f"wisp.{field}": value}
+    with pytest.raises(ModelError, match="damaged wisp metadata"):
+        Classifier(write_colour_model(tmp_path / "model.onnx", metadata=metadata))
+
+
+def test_a_loop_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnx import helper as make  # noqa: PLC0415
+
+    graph = colour_graph(16)
+    kinds = (("turn", TensorProto.INT64), ("go_on", TensorProto.BOOL), ("before", TensorProto.FLOAT))
+    body = make.make_graph(
+        [make.make_node("Identity", ["go_on"], ["still"]), make.make_node("Identity", ["before"], ["after"])],
+        "body",
+        [make.make_tensor_value_info(name, kind, []) for name, kind in kinds],
+        [
+            make.make_tensor_value_info("still", TensorProto.BOOL, []),
+            make.make_tensor_value_info("after", TensorProto.FLOAT, []),
+        ],
+    )
+    graph.graph.initializer.append(make.make_tensor("turns", TensorProto.INT64, [1], [2**62]))
+    softmax = graph.graph.node.pop()
+    graph.graph.node.extend(
+        [
+            make.make_node("Constant", [], ["zero"], value_float=0.0),
+            make.make_node("Loop", ["turns", "", "zero"], ["carried"], body=body),
+            make.make_node("Add", ["logits", "carried"], ["sum"]),
+            make.make_node("Softmax", ["sum"], list(softmax.output), axis=1),
+        ]
+    )
+    make.set_model_props(graph, INFO.to_metadata())
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph.SerializeToString())
+    monkeypatch.setattr("wisp.runtime.classifier.FIRST_IMAGE_SECONDS", 0.2)
+    with pytest.raises(ModelError, match="does not take one uint8 image") as caught:
+        Classifier(path)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("labels", "message"),
     [(("a", "b"), "names 2 labels but gives an output of shape"), (("a", "b", "a"), "a label appears twice")],

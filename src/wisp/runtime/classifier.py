@@ -68,7 +68,7 @@ class Classifier:
             raise ModelError(f"threads must be at least 1, got {threads}")
         self.path = _find(Path(path))
         self._session, sealed = _open(self.path, threads)
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        metadata = _read_metadata(self._session, self.path)
         if SEAL_KEY in metadata and not sealed:
             raise ModelError(
                 f"{self.path}: changed by another tool since it was exported, so its own figures may not be true any "
@@ -214,6 +214,14 @@ def _open(path: Path, threads: int) -> tuple[onnxruntime.InferenceSession, bool]
         raise ModelError(f"{path}: cannot read this file ({error.strerror})") from error
     except Exception as error:
         raise ModelError(f"{path}: not an ONNX model that can be run ({_first_line(error)})") from error
+
+
+def _read_metadata(session: onnxruntime.InferenceSession, path: Path) -> dict[str, str]:
+    try:
+        metadata: dict[str, str] = session.get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: damaged metadata (not UTF-8); export the run again") from error
+    return metadata
 
 
 @contextmanager
