@@ -90,10 +90,11 @@ def own_pid(_: int) -> int:
 
 
 def slow(task: tuple[Path, int]) -> int:
-    """Take a while, and leave a mark for every beginning on every machine of a cluster."""
+    """Take a moment, and leave a mark for every beginning; on a machine that is to be killed, work until then."""
     import ray  # noqa: PLC0415  (only workers of a cluster do this)
 
     folder, number = task
-    (folder / f"began-{number}-{ray.get_runtime_context().get_node_id()}").touch()
-    time.sleep(2)
+    machine = ray.get_runtime_context().get_node_id()
+    (folder / f"began-{number}-{machine}").touch()
+    time.sleep(120 if (folder / f"doomed-{machine}").exists() else 0.5)
     return number
