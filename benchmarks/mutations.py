@@ -146,7 +146,7 @@ def repaired(contents: Mapping[str, bytes], *, digests: bool = True) -> bytes:
                 if name != "manifest.json"
             }
             files["manifest.json"] = json.dumps(manifest).encode()
-        except (ValueError, TypeError):  # what was changed is the manifest itself
+        except (ValueError, TypeError, RecursionError):  # what was changed is the manifest itself
             pass
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
