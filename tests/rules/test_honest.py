@@ -12,6 +12,7 @@ from torch import nn
 from torchvision_peer import load_torchvision
 from wisp.macs import count_macs
 from wisp.models import build, named, names
+from wisp.rules import check, read_target
 from wisp.rules.hidden_work import miscounted_layers, uncounted_work
 from wisp.rules.recording import observe
 
@@ -45,6 +46,22 @@ def test_every_network_of_ours_is_counted_whole(name: str) -> None:
     assert list(uncounted_work(model, seen)) == []
     assert list(miscounted_layers(count_macs(model, 32), seen)) == []
     assert seen.macs == seen.gates + sum(seen.counted.values()) > 0
+
+
+def _one_of_each_family() -> list[str]:
+    """The narrowest network of each."""
+    first: dict[str, str] = {}
+    for name in sorted(names(), key=lambda name: named(name, 9).macs(32)):
+        first.setdefault(named(name, 9).family, name)
+    return sorted(first.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", _one_of_each_family())
+def test_every_family_of_ours_is_clean(name: str) -> None:
+    verdict = check(read_target(name, 32), seed=4, progress=False)
+    assert verdict.result == "clean"
+    assert verdict.findings == ()
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small", "efficientnet_b0", "regnet_y_400mf"])
