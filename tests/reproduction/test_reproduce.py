@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-from forgery import NAMES, RECIPE, fingerprint, forge, member, paint
+from forgery import NAMES, RECIPE, fingerprint, forge, member, pack, paint
 from PIL import Image
 
-from tiny_training import ARCH
+from tiny_training import ARCH, train_in
 from wisp.data.folders import load_dataset
+from wisp.data.synthetic import render_dataset
 from wisp.errors import DataError, InputError, SubmissionError
 from wisp.models import ArchSpec
 from wisp.reproduction import Reproduction, Settings, reproduce
@@ -237,3 +238,16 @@ def test_the_split_that_decides(honest: Path, photos: Path) -> None:
     assert deciding_split(on_val, dataset) == "test"
     with pytest.raises(DataError, match="its recipe trains on val"):
         deciding_split(on_val, without_test)
+
+
+@pytest.mark.slow
+def test_the_rendered_photos_that_come_with_wisp(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    render_dataset(photos, images=90, seed=0, workers=1, progress=False)
+    spec = ArchSpec.from_json({**ARCH.to_json(), "num_classes": 9})
+    train_in(tmp_path / "run", photos, RECIPE.replace(epochs=2), spec)
+    submission = pack(tmp_path / "run", photos, tmp_path / "team.zip")
+    result = run(submission, photos, tmp_path / "out", seeds=1)
+    assert result.verdict == "reproduced"
+    assert result.runs[0].same_weights
+    assert result.f1 == pytest.approx(result.claimed_f1)
