@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,18 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.numpy import load, save
+from torch import nn
 
 from tiny_training import ARCH, CLASSES, EASY, open_in, paint_photos
 from wisp.data.folders import load_dataset
 from wisp.environment import describe_environment
 from wisp.errors import DataError, ExportError, ModelError
-from wisp.models import build
+from wisp.models import ArchSpec, SourceArch, build
 from wisp.packing import Packed, pack_run
 from wisp.records import Dataset, Violation
 from wisp.submission import Manifest, Submission, open_submission, verify_submission, write_submission
 from wisp.submission.network import check_network
-from wisp.train.run import read_run
+from wisp.train.run import describe_data, open_run, read_run
 
 
 def paint_tests(root: Path) -> None:
@@ -96,6 +98,8 @@ def test_the_same_run_gives_the_same_bytes(packed: Packed, run: Path, photos: Pa
     """Also from another folder, with photos elsewhere, and where the model has to be exported again."""
     moved = shutil.copytree(run, tmp_path / "elsewhere")
     (moved / "model.onnx").unlink()
+    (moved / "optimize.json").write_text("{}")  # the output of wisp optimize is a run with these beside it
+    (moved / "candidates").mkdir()
     again = shutil.copytree(photos, tmp_path / "photos elsewhere")
     repeated = pack_run(read_run(moved), data(again), tmp_path / "again.zip", progress=False)
     assert repeated.path.read_bytes() == packed.path.read_bytes()
@@ -168,6 +172,30 @@ def test_a_run_that_did_not_write_down_its_environment(run: Path, tmp_path: Path
             _environment(read_run(moved))
 
 
+SOURCE = """
+from torch import nn
+
+
+def build(num_classes: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes)
+    )
+"""
+
+
+def test_a_network_with_a_source_of_its_own(photos: Path, tmp_path: Path) -> None:
+    arch = SourceArch(SOURCE, len(CLASSES))
+    dataset = data(photos)
+    begun = open_run(tmp_path / "run", EASY, arch, describe_data(dataset, progress=False))
+    begun.save_model(build(arch))
+    packed = pack_run(read_run(tmp_path / "run"), dataset, tmp_path / "team.zip", progress=False)
+    assert [finding.severity for finding in packed.findings] == ["note"]
+    submission = open_submission(packed.path)
+    assert submission.source == {"model.py": SOURCE}
+    assert submission.arch is None
+    assert packed.manifest.macs.exact == packed.manifest.macs.onnx == 4 * 49 * 27 + 4 * 3
+
+
 # --- the network that is data -------------------------------------------------------------------------------------
 
 
@@ -186,6 +214,15 @@ def test_a_run_that_did_not_write_down_its_environment(run: Path, tmp_path: Path
             "does not build to the weights",
         ),
         (lambda arch: arch["options"].update(stages=[]), "options.stages"),
+        (
+            lambda arch: arch.update(edits=[{"edit": "resize", "layer": "nowhere", "outputs": 2}]),
+            "does not build to the weights",
+        ),
+        (
+            lambda arch: arch.update(edits=[{"edit": "resize", "layer": "classifier", "inputs": 2}]),
+            "does not build to the weights: classifier.weight is F32 (3, 2)",
+        ),
+        (lambda arch: arch.update(edits=[{"edit": "run", "code": "import os"}]), "edits"),
     ],
 )
 def test_an_arch_that_is_not_that_of_the_weights(
@@ -238,6 +275,46 @@ def test_a_network_too_large_to_recount(
         submission.files["arch.json"], submission.files["weights.safetensors"], packed.manifest
     )
     assert "at most 10 are recounted" in violations(list(found))[0]
+
+
+def test_edits_that_shrink_a_huge_network(packed: Packed, submission: Submission) -> None:
+    """Before its edits the network would take gigabytes; the check never builds that one."""
+    arch = json.loads(submission.files["arch.json"])
+    arch["options"]["head"] = 8192
+    arch["options"]["stages"] = 2 * [{"width": 8192, "stride": 2, "expansion": 64.0}]
+    huge = ArchSpec.from_json(arch)
+    with torch.device("meta"):
+        before = build(huge)
+    assert sum(parameter.numel() for parameter in before.parameters()) > 10**9
+    names = {
+        name: module
+        for name, module in before.named_modules()
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d)
+    }
+    edits = []
+    for name, module in names.items():
+        if isinstance(module, nn.BatchNorm2d):
+            edits.append({"edit": "resize", "layer": name, "outputs": 6})
+        elif module.groups > 1:
+            edits.append({"edit": "resize", "layer": name, "inputs": 6, "outputs": 6, "groups": 6})
+        else:
+            inputs = 3 if module.in_channels == 3 else 6
+            edits.append({"edit": "resize", "layer": name, "inputs": inputs, "outputs": 6})
+    edits.append({"edit": "resize", "layer": "classifier", "inputs": 6})
+    spec = ArchSpec.from_json({**arch, "edits": edits})
+    with torch.device("meta"):
+        small = build(spec)
+    weights = save(
+        {
+            name: np.ones(tensor.shape, np.float32 if tensor.is_floating_point() else np.int64)
+            for name, tensor in small.state_dict().items()
+        }
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = violations(list(check_network(json.dumps(spec.to_json()).encode(), weights, packed.manifest)))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 500_000  # kB
+    assert any("counted are" in line for line in found)
+    assert not any("does not build" in line for line in found)
 
 
 def test_checking_leaves_the_random_state_alone(packed: Packed, submission: Submission) -> None:

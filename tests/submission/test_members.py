@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -483,3 +485,18 @@ def test_the_manifest_knows_its_order(team: Path) -> None:
         json.dumps(manifest.to_json())
     )
     assert manifest.macs == MACS
+
+
+def test_neither_importing_nor_checking_source_loads_torch(parts: Parts, tmp_path: Path) -> None:
+    path = parts.write(tmp_path / "team.zip")
+    program = f"""
+import sys
+from pathlib import Path
+from wisp.submission import verify_submission
+import wisp.submission.graph
+wisp.submission.graph.check_graph = lambda path, manifest: ()
+assert [finding.severity for finding in verify_submission(Path({str(path)!r}))] == ["note"]
+assert not {{"torch", "matplotlib"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

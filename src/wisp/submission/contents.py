@@ -24,7 +24,7 @@ MEMBERS: Mapping[str, int] = MappingProxyType(
         PREDICTIONS: 32 * _MIB,
         MODEL: 256 * _MIB,
         WEIGHTS: 256 * _MIB,
-        ARCH: _MIB // 16,
+        ARCH: _MIB,
         SOURCE: _MIB,
         RECIPE: _MIB // 16,
         DATA: 64 * _MIB,
