@@ -43,7 +43,7 @@ from wisp.data.folders import load_dataset
 from wisp.environment import processor_name
 from wisp.files import write_text
 from wisp.macs import count_exact, count_onnx
-from wisp.models import build, named
+from wisp.models import ArchSpec, build, named
 from wisp.packing import pack_run
 from wisp.records import Dataset
 from wisp.runtime import Classifier
@@ -52,7 +52,7 @@ from wisp.train.recipe import Recipe
 from wisp.train.run import describe_data, open_run
 
 SIZE = 16
-NETWORKS = ("wisp-250k", "shufflenet_v2-x0.25")
+NETWORKS = ("wisp-250k", "wisp-250k-edited", "shufflenet_v2-x0.25")
 COLOURS = {"Blue": (20, 30, 230), "Green": (10, 200, 40), "Red": (220, 20, 30)}
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="run this case alone, to see what becomes of it")
     parser.add_argument("--kept", type=Path, help="a file of outcomes, a line each, to go on with")
-    parser.add_argument("--small", action="store_true", help="one network instead of two: a quicker start")
+    parser.add_argument("--small", action="store_true", help="one network instead of three: a quicker start")
     parser.add_argument("--record", type=Path, help="the dated record to write (Markdown)")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -131,7 +131,7 @@ def _read_kept(kept: Path | None, seed: int, cases: Sequence[int]) -> list[Outco
 
 
 def samples(folder: Path, networks: Sequence[str]) -> tuple[Dataset, list[bytes], list[bytes]]:
-    """Photos, sound submissions of a network that is data and of one that is source, and exported models."""
+    """Photos, sound submissions of networks that are data, and their exported models."""
     photos = folder / "photos"
     for label, colour in COLOURS.items():
         for split in ("train", "val", "test"):
@@ -143,7 +143,15 @@ def samples(folder: Path, networks: Sequence[str]) -> tuple[Dataset, list[bytes]
     submissions, models = [], []
     recipe = Recipe(image_size=SIZE, epochs=1, batch_size=2)
     for name in networks:
-        arch = named(name, len(COLOURS))
+        arch = named(name.removesuffix("-edited"), len(COLOURS))
+        if name.endswith("-edited"):  # as wisp compress leaves one
+            narrower = [
+                ("head.0", {"outputs": 20}),
+                ("head.1", {"outputs": 20}),
+                ("classifier", {"inputs": 20}),
+            ]
+            edits = [{"edit": "resize", "layer": layer, **sizes} for layer, sizes in narrower]
+            arch = ArchSpec.from_json({**arch.to_json(), "edits": edits})
         begun = open_run(folder / name, recipe, arch, describe_data(dataset, progress=False))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
