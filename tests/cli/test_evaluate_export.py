@@ -2,13 +2,16 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from PIL import Image
 
+from wisp.artifact import seal
 from wisp.cli.main import VERBS, run
 from wisp.data.folders import load_dataset
 from wisp.export import export_onnx
+from wisp.macs import count_onnx
 from wisp.models import build, named
 from wisp.records import ResizeRule
 from wisp.runtime import Classifier
@@ -224,3 +227,25 @@ def test_evaluate_refuses_bad_models_and_data(exported, photos, tmp_path, capsys
     shutil.copytree(photos / "test" / "Glass", tmp_path / "photos" / "test" / "Glas")
     assert run(["evaluate", str(exported), str(tmp_path / "photos")]) == 2
     assert "the model does not know the class 'Glas'" in capsys.readouterr().err
+
+
+def test_what_a_file_states_is_held_against_its_graph(exported, photos, tmp_path, capsys):
+    honest = ["evaluate", str(exported), str(photos), "--json"]
+    assert run(honest) == 0
+    shown = capsys.readouterr()
+    value = json.loads(shown.out)
+    assert value["macs_doubt"] is None
+    assert shown.err == ""
+    assert value["macs_graph"] == count_onnx(exported / "model.onnx").total < value["macs"]
+
+    model = onnx.load(exported / "model.onnx")
+    del model.metadata_props[-1]  # the seal
+    (entry,) = [entry for entry in model.metadata_props if entry.key == "wisp.macs"]
+    entry.value = "1000"
+    path = tmp_path / "modest.onnx"
+    path.write_bytes(seal(model.SerializeToString()))
+    assert run(["evaluate", str(path), str(photos)]) == 0
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"wisp: {path}: it states 1,000 MACs, but its graph has ")
+    assert shown.err.count("\n") == 1
+    assert f"MACs of the graph  {value['macs_graph']:,}  (exact" in shown.out

@@ -134,9 +134,10 @@ def test_names_given_twice(twin: str, message: str, team: Path) -> None:
         (stat.S_IFREG | stat.S_ISUID | 0o755, "another user's rights"),
     ],
 )
-def test_members_that_are_no_plain_files(mode: int, message: str, team: Path) -> None:
+@pytest.mark.parametrize("system", [0, 3, 19])
+def test_members_that_are_no_plain_files(mode: int, message: str, system: int, team: Path) -> None:
     def special(info: zipfile.ZipInfo) -> None:
-        info.external_attr = mode << 16
+        info.create_system, info.external_attr = system, mode << 16
 
     rewrite(team, {"source/link.py": b"/etc/passwd"}, special)
     one(team, "kind", message, "source/link.py")

@@ -34,7 +34,6 @@ PACK_AGAIN = "pack the run again with: wisp submit"
 
 _LARGEST_DIRECTORY_BYTES = 1 << 20
 _FIRST_OF_1980 = (0x0021, 0)
-_UNIX, _MAC = 3, 19
 _ENCRYPTED = 0x0001 | 0x0040 | 0x2000
 _SIZES_BEHIND = 0x0008
 _HARMLESS_FLAGS = 0x0006 | 0x0800  # how hard deflate tried; the name is UTF-8
@@ -209,7 +208,7 @@ def _name_problems(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _kind_problems(header: Header, name: str) -> Iterator[tuple[str, str]]:
-    mode = header.attributes >> 16 if header.system in {_UNIX, _MAC} else 0
+    mode = header.attributes >> 16  # whatever system the header names: some tools do not ask
     if stat.S_ISLNK(mode):
         yield "kind", "a symbolic link"
     elif name.endswith("/") or stat.S_ISDIR(mode) or header.attributes & 0x10:

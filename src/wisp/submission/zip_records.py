@@ -50,7 +50,6 @@ class Header:
     described: Described
     moment: tuple[int, int]
     extra: bytes
-    system: int
     comment_bytes: int
     attributes: int
     disk: int
@@ -114,7 +113,7 @@ def read_headers(directory: bytes, count: int) -> tuple[Header, ...]:
     while at < len(directory):
         if len(directory) - at < _CENTRAL.size or directory[at : at + 4] != _CENTRAL_SIGNATURE:
             raise LayoutError(f"the directory of the zip file is damaged behind {len(headers)} members")
-        (_, _, system, _, _, flags, method, time, date, crc, packed, size, name, extra, comment, disk, _, attributes,
+        (_, _, _, _, _, flags, method, time, date, crc, packed, size, name, extra, comment, disk, _, attributes,
          offset) = _CENTRAL.unpack_from(directory, at)  # fmt: skip
         first = at + _CENTRAL.size
         at = first + name + extra + comment
@@ -122,9 +121,7 @@ def read_headers(directory: bytes, count: int) -> tuple[Header, ...]:
             raise LayoutError(f"the directory of the zip file is damaged behind {len(headers)} members")
         described = Described(directory[first : first + name], flags, method, crc, packed, size)
         extra_field = directory[first + name : first + name + extra]
-        headers.append(
-            Header(described, (date, time), extra_field, system, comment, attributes, disk, offset)
-        )
+        headers.append(Header(described, (date, time), extra_field, comment, attributes, disk, offset))
     if len(headers) != count:
         raise LayoutError(f"the directory of the zip file has {len(headers)} members, and claims {count}")
     return tuple(headers)
