@@ -14,6 +14,7 @@ def test_output_and_errors() -> None:
     done = python("import sys; print('hello'); sys.stderr.write('first\\n\\nlast words\\n'); sys.exit(3)")
     assert (done.end, done.status, done.output) == ("exit", 3, b"hello\n")
     assert done.reason == "last words"
+    assert python("import sys; sys.stderr.write('\x1b[31mred'); sys.exit(1)").reason == r"\x1b[31mred"
     assert python("raise SystemExit(4)").reason == "exit status 4"
     assert python("import os; os.abort()").reason == "signal 6"
     assert python("import sys; sys.stderr.write('x' * 100_000); sys.exit(1)").reason == "x" * 300

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from wisp.errors import printable
+
 _CHUNK = 1 << 16
 _LARGEST_ERROR_BYTES = 1 << 16
 
@@ -40,7 +42,7 @@ class Finished:
         lines = [line.strip() for line in self.error.splitlines() if line.strip()]
         if self.status < 0 or not lines:
             return f"signal {-self.status}" if self.status < 0 else f"exit status {self.status}"
-        return lines[-1][:300]
+        return printable(lines[-1][:300])
 
 
 def run_bounded(

@@ -18,6 +18,11 @@ Every message is one line that names the file or the field, and the way out.
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """One line that is safe on a terminal: control characters, of files that strangers made, are written as escapes."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 class WispError(Exception):
     """Base of all errors that wisp shows as one line, without a traceback."""
 

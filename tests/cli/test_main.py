@@ -236,6 +236,17 @@ def test_errors_are_one_line_and_an_exit_code(
     assert captured.err == f"wisp: {error}\n"
 
 
+def test_control_characters_of_a_strangers_file_stay_off_the_terminal(
+    verb: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> None:
+        raise InputError("model.onnx: \x1b[31mred")
+
+    verb(body)  # type: ignore[operator]
+    assert run(["do"]) == 2
+    assert capsys.readouterr().err == "wisp: model.onnx: \\x1b[31mred\n"
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, click.Abort])
 def test_interrupted(verb: object, capsys: pytest.CaptureFixture[str], error: type[BaseException]) -> None:
     def body() -> None:

@@ -204,6 +204,14 @@ def test_sizes_behind_the_data(team: Path) -> None:
     one(team, "packing", "makes its end a guess", "model.py")
 
 
+def test_a_later_version_of_the_format(team: Path) -> None:
+    # Python's reader refuses it, others do not ask
+    patch(team, "model.py", central={6: b"\x0a"})
+    one(team, "layout", "contradict one another", "model.py")
+    patch(team, "model.py", central={6: b"\xd1"}, local={4: b"\xd1"})
+    one(team, "packing", "needs version 20.9", "model.py")
+
+
 @pytest.mark.parametrize("method", [12, 14, 93, 99])
 def test_other_ways_to_pack(method: int, team: Path) -> None:
     value = struct.pack("<H", method)

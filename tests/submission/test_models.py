@@ -319,6 +319,15 @@ def test_a_graph_that_cannot_be_counted(model: Path, tmp_path: Path) -> None:
     assert "not a valid ONNX model" in finding.message
 
 
+def test_an_operator_attribute_with_control_characters(model: Path, tmp_path: Path) -> None:
+    def coloured(proto: onnx.ModelProto) -> None:
+        proto.graph.node[-1].attribute.add(name="\x1b[31m", type=onnx.AttributeProto.INT, i=1)
+
+    (finding,) = findings(changed(tmp_path / "model.onnx", coloured))
+    assert finding.rule == "graph"
+    assert str(finding).isprintable()
+
+
 def test_all_of_it_through_the_zip_file(parts: Parts, tmp_path: Path) -> None:
     from wisp.submission import verify_submission  # noqa: PLC0415
 

@@ -14,7 +14,7 @@ import click
 
 from wisp import __version__
 from wisp.cli.lazy import LazyGroup, is_missing_extra
-from wisp.errors import InputError, MissingExtraError, WispError
+from wisp.errors import InputError, MissingExtraError, WispError, printable
 
 # verb -> (module, attribute, one line for --help). A test holds the lines equal to each command's own short help.
 VERBS: Mapping[str, tuple[str, str, str]] = {
@@ -95,7 +95,7 @@ def run(arguments: list[str]) -> int:
     try:
         result = cli.main(arguments, prog_name="wisp", standalone_mode=False)
     except WispError as error:
-        click.echo(f"wisp: {error}", err=True)
+        click.echo(f"wisp: {printable(str(error))}", err=True)
         return error.exit_code
     except ModuleNotFoundError as error:
         if is_missing_extra(error):

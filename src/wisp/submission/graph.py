@@ -96,7 +96,7 @@ def check_graph(path: Path, manifest: Manifest) -> Iterator[Violation]:
     try:
         report = count_onnx(path)
     except ModelError as error:
-        yield _violation("graph", str(error).removeprefix(f"{path}: "))
+        yield _violation("graph", printable(str(error).removeprefix(f"{path}: ")))
         return
     counted = (report.total, report.complete)
     claimed = (manifest.macs.onnx, manifest.macs.onnx_complete)

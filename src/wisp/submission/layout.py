@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from wisp import errors
 from wisp.errors import SubmissionError
 from wisp.records import Violation
 from wisp.submission.contents import LARGEST_TOTAL_BYTES, MOST_MEMBERS, largest_size
@@ -29,6 +30,7 @@ from wisp.submission.zip_records import (
 )
 
 STORED, DEFLATED = 0, 8
+_VERSION = 20  # of the format, times ten: what stored and deflated members need
 LARGEST_RATIO = 200  # text shrinks to a twentieth; deflate's own limit, which bombs reach, is 1,032
 PACK_AGAIN = "pack the run again with: wisp submit"
 
@@ -131,7 +133,7 @@ def read_member(file: BinaryIO, entry: Entry) -> bytes:
 
 def printable(name: str) -> str:
     """A name that is safe on a terminal: one line, no control characters, not endless."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    text = errors.printable(name)
     return text if len(text) <= 120 else text[:117] + "..."
 
 
@@ -229,6 +231,11 @@ def _packing_problems(header: Header) -> Iterator[tuple[str, str]]:
         yield "packing", f"flags {flags:#06x} that no submission needs"
     if method not in {STORED, DEFLATED}:
         yield "packing", f"packed by method {method}; only stored and deflated members are read"
+    if header.described.version > _VERSION:
+        yield (
+            "packing",
+            f"says it needs version {header.described.version / 10:g} of the zip format; 2.0 is read",
+        )
     if header.comment_bytes:
         yield "layout", "a comment, where data can hide"
     if header.disk:

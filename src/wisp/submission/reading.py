@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from wisp.errors import SubmissionError
 from wisp.files import new_folder
 from wisp.submission.contents import ARCH, DATA, MANIFEST, PREDICTIONS, RECIPE, SOURCE
 from wisp.submission.manifest import Manifest
-from wisp.submission.verification import verify_submission
+from wisp.submission.verification import verify_files
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,11 @@ def open_submission(path: Path) -> Submission:
     Raises:
         SubmissionError: it cannot be read, or the first of its violations; one line.
     """
-    for finding in verify_submission(path):
+    files, findings = verify_files(path)
+    for finding in findings:
         if finding.severity == "violation":
             raise SubmissionError(f"{path}: {finding}")
-    with zipfile.ZipFile(path) as archive:
-        contents = {name: archive.read(name) for name in archive.namelist()}
+    contents = dict(files)
     manifest = Manifest.parse(contents.pop(MANIFEST), where=f"{path}: {MANIFEST}")
     return Submission(path, manifest, contents)
 

@@ -66,20 +66,31 @@ def verify_submission(
         SubmissionError: there is no such file, or it is no zip file.
         DataError: the photos of `dataset` cannot be used.
     """
+    return verify_files(path, dataset, progress=progress)[1]
+
+
+def verify_files(
+    path: Path, dataset: Dataset | None = None, *, progress: bool = False
+) -> tuple[Mapping[str, bytes], list[Violation]]:
+    """As `verify_submission`, with the members that were verified: {name: content}, to be used where nothing is wrong.
+
+    Raises:
+        SubmissionError, DataError: as `verify_submission`.
+    """
     files, findings = read_files(path)
     if files is None:
-        return findings
+        return {}, findings
     manifest, problems = _check_manifest(files)
     findings += problems
     if manifest is None or _is_broken(findings):
-        return findings
+        return files, findings
     with tempfile.TemporaryDirectory(prefix="wisp-") as folder:
         model = Path(folder) / MODEL
         model.write_bytes(files[MODEL])
         findings += _check_members(files, manifest, model)
         if dataset is not None and not _is_broken(findings):
             findings += _check_photos(files, manifest, model, dataset, progress)
-    return findings
+    return files, findings
 
 
 def read_files(path: Path) -> tuple[dict[str, bytes] | None, list[Violation]]:

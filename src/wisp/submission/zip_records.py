@@ -33,8 +33,12 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What is said of a member twice, in the directory and in front of its content."""
+    """What is said of a member twice, in the directory and in front of its content.
 
+    `version` is that of the format that a reader must know, times ten.
+    """
+
+    version: int
     name: bytes
     flags: int
     method: int
@@ -113,13 +117,13 @@ def read_headers(directory: bytes, count: int) -> tuple[Header, ...]:
     while at < len(directory):
         if len(directory) - at < _CENTRAL.size or directory[at : at + 4] != _CENTRAL_SIGNATURE:
             raise LayoutError(f"the directory of the zip file is damaged behind {len(headers)} members")
-        (_, _, _, _, _, flags, method, time, date, crc, packed, size, name, extra, comment, disk, _, attributes,
+        (_, _, _, version, _, flags, method, time, date, crc, packed, size, name, extra, comment, disk, _, attributes,
          offset) = _CENTRAL.unpack_from(directory, at)  # fmt: skip
         first = at + _CENTRAL.size
         at = first + name + extra + comment
         if at > len(directory):
             raise LayoutError(f"the directory of the zip file is damaged behind {len(headers)} members")
-        described = Described(directory[first : first + name], flags, method, crc, packed, size)
+        described = Described(version, directory[first : first + name], flags, method, crc, packed, size)
         extra_field = directory[first + name : first + name + extra]
         headers.append(Header(described, (date, time), extra_field, comment, attributes, disk, offset))
     if len(headers) != count:
@@ -133,8 +137,10 @@ def read_local_header(file: BinaryIO, offset: int) -> LocalHeader | None:
     record = file.read(_LOCAL.size)
     if len(record) < _LOCAL.size or record[:4] != _LOCAL_SIGNATURE:
         return None
-    _, _, _, flags, method, time, date, crc, packed, size, name_bytes, extra_bytes = _LOCAL.unpack(record)
-    described = Described(file.read(name_bytes), flags, method, crc, packed, size)
+    _, version, _, flags, method, time, date, crc, packed, size, name_bytes, extra_bytes = _LOCAL.unpack(
+        record
+    )
+    described = Described(version, file.read(name_bytes), flags, method, crc, packed, size)
     extra = file.read(extra_bytes)
     start = offset + _LOCAL.size + name_bytes + extra_bytes
     return LocalHeader(described, (date, time), extra, start)
