@@ -1,14 +1,16 @@
 """Macro F1 on real photos, three seeds: python -m benchmarks.accuracy trashnet DATA --out RUNS [--record FILE].
 
-Every row is trained from scratch with the default recipe (for as many epochs as its floor, where that is said), on
-the training split alone, one thread a training, two at a time; validation is only looked at, test is measured once at
-the end. A run that is there already is not repeated. The floors are those of one plain recipe (one seed), at the same
+Every row is trained with the default recipe (for as many epochs as its floor, where that is said), from scratch or from
+the weights that `--init` names, on the training split alone, one thread a training, two at a time; validation is only
+looked at, test is measured once at the end (with `--validate`, not at all). `--networks` gives other rows, without
+floors. A run that is there already is not repeated. The floors are those of one plain recipe (one seed), at the same
 MACs as trained.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from dataclasses import dataclass
@@ -17,7 +19,8 @@ from typing import Any
 
 from benchmarks.outcome import Bar, finish
 from wisp.data.folders import load_dataset
-from wisp.models import named
+from wisp.models import find_start, named
+from wisp.models.starts import SCRATCH
 from wisp.records import TEST, TRAIN
 from wisp.score import LEADERBOARD_2021, score
 from wisp.search.candidate import Candidate
@@ -33,8 +36,8 @@ class Row:
 
     model: str
     image_size: int
-    floor_f1: float
-    floor_macs: int
+    floor_f1: float = 0.0
+    floor_macs: int = 0
     epochs: int = 0  # 0: the recipe's default; else as many as the plain recipe had
     part: str | None = None
     part_floor_f1: float | None = None
@@ -63,11 +66,20 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rows", type=int, nargs="*", help="only these rows, counted from 0")
+    parser.add_argument("--networks", nargs="*", metavar="NAME:PIXELS", help="other rows than the usual ones")
+    parser.add_argument("--init", default=SCRATCH, help="scratch, pretrained, or the folder of a run")
+    parser.add_argument("--set-field", nargs="*", default=(), metavar="FIELD=VALUE", help="of the recipe")
+    parser.add_argument("--validate", action="store_true", help="leave test alone: to choose")
     parser.add_argument("--record", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     rows = [
         row for index, row in enumerate(ROWS[arguments.set]) if not arguments.rows or index in arguments.rows
     ]
+    if arguments.networks:
+        part = ROWS[arguments.set][0].part
+        pairs = [text.split(":") for text in arguments.networks]
+        rows = [Row(name, int(size), part=part) for name, size in pairs]
+    changes = {name: json.loads(value) for name, value in (text.split("=") for text in arguments.set_field)}
 
     dataset = load_dataset(arguments.data)
     described = describe_data(dataset)
@@ -77,9 +89,9 @@ def main() -> None:
             candidate = Candidate(
                 f"{row.model}-{row.image_size}px", named(row.model, len(dataset.classes)), row.image_size
             )
-            recipe = Recipe(image_size=row.image_size, seed=seed, epochs=row.epochs).resolved(
-                len(dataset.split(TRAIN))
-            )
+            recipe = Recipe(image_size=row.image_size, seed=seed, epochs=row.epochs)
+            recipe = recipe.replace(**changes).resolved(len(dataset.split(TRAIN)))
+            start = find_start(arguments.init, candidate.arch)
             tasks[row, seed] = TrialTask(
                 candidate=candidate,
                 recipe=recipe,
@@ -88,25 +100,36 @@ def main() -> None:
                 baseline=LEADERBOARD_2021,
                 skip_unreadable=False,
                 deadline=None,
-                described=described,
+                described=described if start is None else {**described, "pretrained": start.digest},
+                init=arguments.init,
             )
     started = time.monotonic()
     for task, measurement in ProcessExecutor(arguments.workers).run(run_trial, tasks.values()):
         print(
-            f"{task.folder.name}: validation F1 {measurement.f1_macro:.4f}, {time.monotonic() - started:.0f} s"
+            f"{task.folder.name}: validation F1 {measurement.f1_macro:.4f}, {time.monotonic() - started:.0f} s",
+            flush=True,
         )
+    if arguments.validate:
+        return
 
     results = [_measure(row, [tasks[row, seed] for seed in range(arguments.seeds)]) for row in rows]
     bars = []
     for row, result in zip(rows, results, strict=True):
         name = f"{row.model} at {row.image_size} px"
+        if not row.floor_macs:
+            continue
         bars.append(Bar(f"{name}: mean test F1", result["f1_test_mean"], row.floor_f1))
         bars.append(Bar(f"{name}: MACs as trained", result["macs_as_trained"], row.floor_macs, at_most=True))
         if row.part is not None and row.part_floor_f1 is not None:
             bars.append(
                 Bar(f"{name}: mean test F1 of {row.part}", result["part"]["f1_mean"], row.part_floor_f1)
             )
-    numbers = {"set": arguments.set, "seeds": list(range(arguments.seeds)), "rows": results}
+    numbers = {
+        "set": arguments.set,
+        "init": arguments.init,
+        "seeds": list(range(arguments.seeds)),
+        "rows": results,
+    }
     finish("accuracy", numbers, bars, arguments.record)
 
 
@@ -133,7 +156,7 @@ def _measure(row: Row, tasks: list[TrialTask]) -> dict[str, Any]:
         "score_mean": round(statistics.mean(evaluation.score for evaluation in evaluations), 4),
         "score_as_trained": round(score(statistics.mean(f1s), first.macs_as_trained), 4),
         "seconds": [round(read_run(task.folder).metrics()[-1]["seconds"]) for task in tasks],
-        "floor": {"f1": row.floor_f1, "macs": row.floor_macs},
+        **({"floor": {"f1": row.floor_f1, "macs": row.floor_macs}} if row.floor_macs else {}),
     }
     if row.part is not None:
         part_f1s = [evaluation.parts[row.part].f1_macro for evaluation in evaluations]

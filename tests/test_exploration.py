@@ -17,6 +17,7 @@ from wisp import exploration, pipeline, rounds
 from wisp.errors import InputError, RecipeError, TrainingError
 from wisp.exploration import SearchSettings
 from wisp.models import build
+from wisp.models.starts import pack_weights
 from wisp.pipeline import Outcome, Settings, optimize
 from wisp.runtime import Classifier
 from wisp.search.limits import Limits
@@ -26,7 +27,7 @@ from wisp.search.store import TrialStore
 from wisp.search.strategy import Result
 from wisp.search.study import Assignment
 from wisp.search.study import Outcome as TrialOutcome
-from wisp.short_trials import ShortTraining, pack_weights
+from wisp.short_trials import ShortTraining
 from wisp.train.run import read_run
 
 CLASSES = {"glass": (40, 160, 60), "metal": (120, 120, 130), "paper": (220, 210, 190)}

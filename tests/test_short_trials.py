@@ -15,11 +15,12 @@ from wisp import short_trials
 from wisp.data.folders import load_dataset
 from wisp.errors import ModelError, TrainingError
 from wisp.models import build
+from wisp.models.starts import unpack_weights
 from wisp.search.space import Space
 from wisp.search.strategy import Proposal
 from wisp.search.study import Assignment
 from wisp.search.supernet import largest, smallest, supernet_space
-from wisp.short_trials import ShortTraining, pack_weights, unpack_weights
+from wisp.short_trials import ShortTraining
 from wisp.train import elastic, loop
 from wisp.train.run import describe_data
 
@@ -181,18 +182,10 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
     assert again.weights == whole.weights
 
 
-@pytest.mark.parametrize("data", [b"", b"\0" * 20, b"12345678" * 9])
-def test_damaged_weights_are_one_line(data: bytes) -> None:
-    with pytest.raises(ModelError, match="weights of a trial: damaged"):
-        unpack_weights(data)
-
-
-def test_weights_round_trip() -> None:
-    arch = SPACE.decode(SMALL).arch
-    torch.manual_seed(0)
-    state = build(arch).state_dict()
-    back, same, is_super = unpack_weights(pack_weights(state, arch, elastic=True))
-    assert is_super
-    assert same == arch
-    assert back.keys() == state.keys()
-    assert all(torch.equal(back[name], state[name]) for name in state)
+def test_a_network_without_a_parent_begins_with_the_init(training: ShortTraining) -> None:
+    proposal = Proposal(SMALL, 0)  # measured, not trained
+    fresh = training(Assignment(7, proposal, None))
+    pretrained = dataclasses.replace(training, init="pretrained")(Assignment(7, proposal, None))
+    assert fresh.weights != pretrained.weights
+    with pytest.raises(ModelError, match="--init nowhere: no such run"):
+        dataclasses.replace(training, init="nowhere")(Assignment(7, proposal, None))

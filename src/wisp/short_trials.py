@@ -6,7 +6,6 @@ What a trial leaves is its F1 on validation and its weights, as bytes that trave
 from __future__ import annotations
 
 import functools
-import json
 import shutil
 import threading
 import time
@@ -16,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from wisp.data.folders import load_dataset
-from wisp.errors import ModelError, TrainingError
+from wisp.errors import TrainingError
 from wisp.metrics import confusion_matrix, macro_f1
-from wisp.models import ArchSpec, build
+from wisp.models import ArchSpec, build, find_start
+from wisp.models.starts import SCRATCH, pack_weights, unpack_weights
 from wisp.models.transfer import Choice, transfer_weights
 from wisp.records import Dataset
 from wisp.search.candidate import Candidate
@@ -39,7 +38,6 @@ from wisp.train.recipe import Recipe
 from wisp.train.run import CHECKPOINT, open_run
 from wisp.train.threads import one_thread
 
-_METADATA = "wisp"  # one entry of the weights' metadata: the order of several would not be certain
 _CALIBRATION_STEPS = 20  # batches that set the BatchNorm statistics of weights that are only measured
 
 
@@ -56,6 +54,7 @@ class ShortTraining:
         skip_unreadable: leave unreadable photos out instead of stopping.
         deadline: wall-clock time after which no further epoch begins.
         described: what `describe_data` says of the photos.
+        init: what a network without a parent begins with (`wisp.models.find_start`).
     """
 
     data: Path
@@ -66,6 +65,7 @@ class ShortTraining:
     skip_unreadable: bool
     deadline: float | None
     described: Mapping[str, Any] = field(compare=False, repr=False)
+    init: str = SCRATCH
 
     def __call__(self, assignment: Assignment) -> Outcome:
         """Train, or where the proposal has no epochs only measure; a diverged training is a result with an error.
@@ -178,8 +178,12 @@ class ShortTraining:
         ), model.state_dict()
 
     def _start(self, assignment: Assignment, candidate: Candidate, model: nn.Module) -> None:
-        """Begin with the weights that came along."""
-        if assignment.weights is not None:
+        """Begin with the weights that came along, or with those of `init`."""
+        if assignment.weights is None:
+            start = find_start(self.init, candidate.arch)
+            if start is not None:
+                start.fill(model, candidate.arch)
+        else:
             state, arch, elastic = unpack_weights(assignment.weights)
             # A supernet has taught its leading channels to work without the others.
             choose: Choice = "leading" if elastic else "importance"
@@ -190,27 +194,3 @@ class ShortTraining:
 def _dataset(data: Path) -> Dataset:
     """A process does many trials on the same photos."""
     return load_dataset(data, progress=False)
-
-
-def pack_weights(state: Mapping[str, Tensor], arch: ArchSpec, *, elastic: bool = False) -> bytes:
-    """A network with its weights, in the safetensors format; `elastic` says that it is a supernet."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    metadata = {"arch": arch.to_json(), "elastic": elastic}
-    return safetensors.torch.save(tensors, metadata={_METADATA: json.dumps(metadata)})
-
-
-def unpack_weights(data: bytes) -> tuple[dict[str, Tensor], ArchSpec, bool]:
-    """The inverse of `pack_weights`: weights, network, whether it is a supernet.
-
-    Raises:
-        ModelError: it is something else.
-    """
-    try:
-        length = int.from_bytes(
-            data[:8], "little"
-        )  # the format: length of the header, header (JSON), tensors
-        metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_METADATA])
-        arch = ArchSpec.from_json(metadata["arch"], where="weights")
-        return safetensors.torch.load(data), arch, bool(metadata["elastic"])
-    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise ModelError(f"weights of a trial: damaged ({error})") from error

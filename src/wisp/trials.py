@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from wisp import __version__
@@ -24,7 +26,8 @@ from wisp.evaluation import Evaluation, evaluate
 from wisp.export.onnx import ParityReport, export_onnx
 from wisp.files import write_json
 from wisp.macs import count_macs
-from wisp.models import load_pretrained
+from wisp.models import find_start, load_pretrained
+from wisp.models.starts import SCRATCH
 from wisp.records import TRAIN, VAL, Dataset, Measurement
 from wisp.runtime import Classifier
 from wisp.score import Baseline
@@ -44,7 +47,8 @@ class TrialTask:
 
     `recipe` is complete (image size, epochs, seed); `described` is what `describe_data` says of the photos;
     `deadline` is the wall-clock time at which the training ends in any case; `start` is a file of the same network's
-    weights to begin with (its fingerprint belongs into `described`).
+    weights to begin with, `init` what it begins with otherwise (`wisp.models.find_start`); the fingerprint of either
+    belongs into `described`.
     """
 
     candidate: Candidate
@@ -56,6 +60,7 @@ class TrialTask:
     deadline: float | None
     described: dict[str, Any] = field(compare=False, repr=False)
     start: Path | None = None
+    init: str = SCRATCH
 
     @property
     def is_done(self) -> bool:
@@ -77,7 +82,7 @@ def run_trial(task: TrialTask) -> Measurement:
         train(
             run,
             dataset,
-            initialize=None if task.start is None else partial(load_pretrained, source=task.start),
+            initialize=_initialize(task),
             skip_unreadable=task.skip_unreadable,
             progress=False,
             deadline=task.deadline,
@@ -93,6 +98,13 @@ def run_trial(task: TrialTask) -> Measurement:
     ).measurement()
     write_json(measured, measurement.to_json())
     return measurement
+
+
+def _initialize(task: TrialTask) -> Callable[[nn.Module], object] | None:
+    if task.start is not None:
+        return partial(load_pretrained, source=task.start)
+    start = find_start(task.init, task.candidate.arch)
+    return None if start is None else partial(start.fill, arch=task.candidate.arch)
 
 
 def probe_seconds_per_epoch(candidate: Candidate, recipe: Recipe, n_photos: int) -> float:

@@ -107,7 +107,7 @@ def task(folder: Path, text: str, **limits: Any) -> Retraining:
         network=SourceArch(text, 3),
         sources={"model.py": text},
         described={},
-        starts_from_download=False,
+        begins_with=None,
         skip_unreadable=False,
         limits=replace(LIMITS, **limits),
     )
@@ -123,7 +123,7 @@ def test_source_that_does_not_end_is_stopped(tmp_path: Path) -> None:
 
 def test_source_that_starts_from_downloaded_weights_has_no_network_for_it(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no network"):
-        retrain(replace(task(tmp_path, "x = 1"), starts_from_download=True))
+        retrain(replace(task(tmp_path, "x = 1"), begins_with="download"))
 
 
 def test_its_log_is_not_followed_out_of_the_scratch_folder(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from wisp import strict_json
 from wisp.cli.main import run as command
 from wisp.data.folders import load_dataset
 from wisp.errors import DataError, ModelError, RecipeError, SubmissionError
+from wisp.files import file_sha256
 from wisp.models import SourceArch
+from wisp.models.starts import shipped_weights
 from wisp.packing import pack_run
 from wisp.records import Dataset, Violation
 from wisp.rules import check, read_target
@@ -275,8 +277,8 @@ def test_what_a_repetition_needs(run: Path, changes: dict[str, Any], words: str,
     found = [item for item in reproducible(_case(target, **changes)) if words in item.message]
     assert [item.severity for item in found] == [severity]
     assert found[0].fix
-    published = {"digest": "x", "pretrained": "download"}
-    assert reproducible(_case(target, data=published)) == []
+    for public in ("download", file_sha256(shipped_weights()[0])):
+        assert reproducible(_case(target, data={"digest": "x", "pretrained": public})) == []
 
 
 def test_unusable_targets_are_one_line(tmp_path: Path, run: Path, team: Path) -> None:

@@ -58,8 +58,8 @@ def test_resuming_with_other_weights_to_learn_from(photos: Path, reference: Path
     for begun, given, message in (
         (taught, plain, "with other weights for --teacher"),
         (plain, taught, "with no weights for --teacher"),
-        (started, downloaded, "with other weights for --pretrained"),
-        (plain, started, "with no weights for --pretrained"),
+        (started, downloaded, "with other weights for --init or --pretrained"),
+        (plain, started, "with no weights for --init or --pretrained"),
     ):
         folder = tmp_path / message.replace(" ", "")
         open_run(folder, BUSY, ARCH, begun)

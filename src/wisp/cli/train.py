@@ -12,7 +12,11 @@ import click
 from wisp.errors import DataError, RecipeError
 
 if TYPE_CHECKING:
-    from wisp.models import Network
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from wisp.models import Network, Start
 
 
 @click.command()
@@ -46,6 +50,14 @@ if TYPE_CHECKING:
     help="A finished run to learn from (distillation); several vote.",
 )
 @click.option(
+    "--init",
+    default="scratch",
+    show_default=True,
+    metavar="scratch|pretrained|RUN",
+    help="Begin with random weights, with those that came with wisp, or with those of a finished run; "
+    "widths and classes may differ.",
+)
+@click.option(
     "--pretrained",
     metavar="FILE|download",
     help="Start from torchvision's weights: a local file, or `download`.",
@@ -73,6 +85,7 @@ def train(
     resume: bool,
     overwrite: bool,
     teachers: tuple[Path, ...],
+    init: str,
     pretrained: str | None,
     skip_unreadable: bool,
     device: str | None,
@@ -87,7 +100,7 @@ def train(
     import torch
 
     from wisp.data.folders import load_dataset
-    from wisp.models import build, load_pretrained
+    from wisp.models import find_start
     from wisp.records import TRAIN
     from wisp.train.distributed import processes
     from wisp.train.loop import train as run_training
@@ -103,6 +116,8 @@ def train(
         raise RecipeError(
             "--resume and --overwrite: one goes on with the run, the other replaces it; give one"
         )
+    if pretrained and init != "scratch":
+        raise RecipeError("--init and --pretrained: both say what to begin with; give one")
     torch.set_num_threads(threads)
     resuming = resume and (out / RECIPE).is_file()
     recipe = Recipe.load(out / RECIPE) if resuming and recipe_file is None else Recipe()
@@ -121,14 +136,12 @@ def train(
     with processes(device) as procs:
         # Before the run folder is made: weights that cannot be used leave none behind.
         teacher = load_teacher(teachers, dataset.classes, procs.device) if teachers else None
-        initialize = partial(load_pretrained, source=pretrained) if pretrained else None
-        left_out = initialize(build(arch)) if initialize else ()
-        if left_out and procs.is_first:
-            click.echo(
-                f"pretrained weights of another number of classes left out: {', '.join(left_out)}", err=True
-            )
+        start = find_start(init, arch)
+        initialize, said = _beginning(arch, start, pretrained)
+        if said and procs.is_first:
+            click.echo(said, err=True)
         if procs.is_first:
-            described = describe_data(dataset, teachers=teachers, pretrained=pretrained)
+            described = describe_data(dataset, teachers=teachers, pretrained=pretrained, start=start)
             open_run(out, recipe, arch, described, resume=resume, overwrite=overwrite)
         procs.barrier()
         try:
@@ -148,6 +161,27 @@ def train(
         f1 = "no validation split" if result.f1_val is None else f"validation macro F1 {result.f1_val:.4f}"
         click.echo(f"{out}: {result.epochs} epochs in {result.seconds:.0f} s, loss {result.loss:.4f}, {f1}")
         click.echo(f"next: wisp export {out}")
+
+
+def _beginning(
+    arch: Network, start: Start | None, pretrained: str | None
+) -> tuple[Callable[[nn.Module], object] | None, str]:
+    """What fills the new network, tried at once, and what there is to say about it."""
+    from wisp.models import build, load_pretrained
+
+    if start is not None:
+        taken = start.fill(build(arch), arch)
+        return partial(start.fill, arch=arch), (
+            f"beginning with weights of {start.name}: {len(taken.whole)} tensors whole, {len(taken.partial)} in part, "
+            f"{len(taken.left)} new"
+        )
+    if not pretrained:
+        return None, ""
+    left_out = load_pretrained(build(arch), pretrained)
+    said = (
+        f"pretrained weights of another number of classes left out: {', '.join(left_out)}" if left_out else ""
+    )
+    return partial(load_pretrained, source=pretrained), said
 
 
 def _network(model: str, num_classes: int, image_size: int) -> Network:

@@ -152,7 +152,7 @@ def _retrain_and_judge(
             network=claim.network(),
             sources=claim.sources,
             described=described,
-            starts_from_download=claim.starts_from_download,
+            begins_with=claim.begins_with,
             skip_unreadable=settings.skip_unreadable,
             limits=settings.limits,
         )

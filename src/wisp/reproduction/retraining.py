@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from wisp.data.folders import load_dataset
@@ -18,6 +19,7 @@ from wisp.errors import SandboxError, TrainingError
 from wisp.files import replacing, write_json, write_text
 from wisp.models import ArchSpec, Network, load_pretrained
 from wisp.models.pretrained import DOWNLOAD
+from wisp.models.starts import start_of_digest
 from wisp.sandbox import Limits, read_result, run_python
 from wisp.submission.contents import MEMBERS, MODEL
 from wisp.submission.contents import WEIGHTS as WEIGHTS_MEMBER
@@ -43,7 +45,8 @@ class Retraining:
         network: an ArchSpec, or the source that the sandbox runs.
         sources: Python files by name, where the network is source code.
         described: what the run writes down of its photos.
-        starts_from_download: starts from torchvision's published weights.
+        begins_with: `download` for torchvision's published weights, the SHA-256 of weights that came with wisp, or
+            None for random ones.
         skip_unreadable: leave unreadable photos out.
         limits: of a confined training.
     """
@@ -54,7 +57,7 @@ class Retraining:
     network: Network
     sources: Mapping[str, str] = field(repr=False)
     described: dict[str, Any] = field(repr=False)
-    starts_from_download: bool
+    begins_with: str | None
     skip_unreadable: bool
     limits: Limits
 
@@ -97,17 +100,29 @@ def _train_here(task: Retraining) -> float:
     torch.set_num_threads(1)
     dataset = load_dataset(task.data, progress=False)
     run = open_run(task.folder, task.recipe, task.network, task.described, resume=True)
-    initialize = partial(load_pretrained, source=DOWNLOAD) if task.starts_from_download else None
-    result = train(run, dataset, initialize=initialize, skip_unreadable=task.skip_unreadable, progress=False)
+    result = train(
+        run, dataset, initialize=_initialize(task), skip_unreadable=task.skip_unreadable, progress=False
+    )
     export_run(run, dataset, skip_unreadable=task.skip_unreadable)
     return result.seconds
 
 
+def _initialize(task: Retraining) -> Callable[[nn.Module], object] | None:
+    if task.begins_with is None:
+        return None
+    if task.begins_with == DOWNLOAD:
+        return partial(load_pretrained, source=DOWNLOAD)
+    start = start_of_digest(task.begins_with)
+    if start is None:  # they went away since the submission was read
+        raise TrainingError("the pretrained weights that it begins with are no longer among those of wisp")
+    return partial(start.fill, arch=task.network)
+
+
 def _train_confined(task: Retraining) -> float:
     """The same in the sandbox. What it leaves is taken over as data: it ran together with code nobody vouches for."""
-    if task.starts_from_download:
+    if task.begins_with is not None:
         raise TrainingError(
-            "its own source code started from downloaded weights, which the sandbox has no network for"
+            "its own source code started from other weights; the sandbox has no network to download them"
         )
     given, scratch = task.folder / SUBMISSION, task.folder / CONFINED
     for name, text in task.sources.items():

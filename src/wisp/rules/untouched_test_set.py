@@ -11,6 +11,7 @@ import numpy as np
 from wisp.data.duplicates import duplicate_groups
 from wisp.data.fingerprint import content_fingerprint
 from wisp.data.photo_table import look_at
+from wisp.models.starts import start_of_digest
 from wisp.records import TEST, TRAIN, UNLABELLED, VAL, Dataset, Violation
 from wisp.rules.case import Case
 from wisp.rules.findings import TEST_SET, finding
@@ -42,6 +43,8 @@ def _named(data: Mapping[str, Any], splits: Mapping[str, Mapping[str, str]]) -> 
             TEST_SET, "violation", DATA, "names no training photos", "pack the run with its own photos"
         )
     weights = [name for name in ("teachers", "pretrained") if data.get(name)]
+    if "pretrained" in weights and start_of_digest(str(data["pretrained"])) is not None:
+        weights.remove("pretrained")  # their cards say what they have seen
     if weights:
         message = f"learned from other weights, too ({', '.join(weights)}), and what these have seen is not known here"
         yield finding(

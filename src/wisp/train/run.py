@@ -25,7 +25,7 @@ from wisp.data.fingerprint import content_fingerprint
 from wisp.environment import describe_environment
 from wisp.errors import DataError, InputError, ModelError, RecipeError
 from wisp.files import file_sha256, replacing, write_json
-from wisp.models import ArchSpec, Network, SourceArch, build
+from wisp.models import ArchSpec, Network, SourceArch, Start, build
 from wisp.models.pretrained import DOWNLOAD
 from wisp.records import Dataset
 from wisp.train.recipe import Recipe
@@ -161,7 +161,12 @@ def read_run(folder: Path) -> Run:
 
 
 def describe_data(
-    dataset: Dataset, *, teachers: Sequence[Path] = (), pretrained: str | None = None, progress: bool = True
+    dataset: Dataset,
+    *,
+    teachers: Sequence[Path] = (),
+    pretrained: str | None = None,
+    start: Start | None = None,
+    progress: bool = True,
 ) -> dict[str, Any]:
     """What a run writes down about what it learns from.
 
@@ -169,6 +174,7 @@ def describe_data(
         dataset: the photos: where they lie on this machine, and their exact fingerprint.
         teachers: complete runs that it follows; each by the SHA-256 of its weights.
         pretrained: the file it starts from, by its SHA-256, or `download`.
+        start: the weights of another network that it starts from instead, by the SHA-256 of their file.
         progress: show a progress bar on a terminal.
 
     Raises:
@@ -178,6 +184,8 @@ def describe_data(
         "teachers": [_weights_digest(folder / WEIGHTS) for folder in teachers],
         "pretrained": pretrained if pretrained in (None, DOWNLOAD) else _weights_digest(Path(pretrained)),
     }
+    if start is not None:
+        weights["pretrained"] = start.digest
     return {
         "root": str(dataset.root.resolve()),
         **content_fingerprint(dataset, progress=progress),
@@ -235,7 +243,7 @@ def open_run(
         raise DataError(
             f"{data.get('root')}: the photos changed since {folder} was begun; start again with --overwrite"
         )
-    for name, option in (("teachers", "--teacher"), ("pretrained", "--pretrained")):
+    for name, option in (("teachers", "--teacher"), ("pretrained", "--init or --pretrained")):
         if run.data.get(name) != data.get(name):
             kind = "other" if run.data.get(name) else "no"
             raise ModelError(
