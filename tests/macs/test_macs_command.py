@@ -53,6 +53,19 @@ def test_takes_files_and_run_folders(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert (values["total"], values["num_classes"]) == (spec.macs(64), 4)
 
 
+def test_a_run_is_counted_at_its_own_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = named("wisp-250k", 4)
+    spec.save(tmp_path / "arch.json")
+    (tmp_path / "recipe.toml").write_text("image_size = 40\n", encoding="utf-8")
+    for arguments, size in (([], 40), (["--image-size", "32"], 32)):
+        assert run(["macs", str(tmp_path), "--json", *arguments]) == 0
+        values = json.loads(capsys.readouterr().out)
+        assert (values["total"], values["image_size"]) == (spec.macs(size), size)
+    (tmp_path / "recipe.toml").write_text("image_size = big\n", encoding="utf-8")
+    assert run(["macs", str(tmp_path)]) == 2
+    assert "recipe.toml: not a TOML file" in capsys.readouterr().err
+
+
 def test_lists_the_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["macs", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -425,6 +425,9 @@ def test_a_quantized_network_costs_what_it_did(layout: QuantFormat, tmp_path: Pa
     assert found.unknown == expected.unknown == ()
     assert found.total == expected.total == 49 * 4 * 27 + 25 * 4 * 9 + 20
     assert found.params >= 4 * 27 + 36 + 20
+    assert [layer.params for layer in expected.layers] == [4 * 27, 36, 20]
+    # with scales and zero points, and in one layout with the biases that quantizing adds
+    assert all(layer.params >= was.params for layer, was in zip(found.layers, expected.layers, strict=True))
 
 
 @pytest.mark.parametrize("name", ["wisp-250k", "mobilenet_v3_small-0.25"])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from wisp.macs import MacsReport, ProgramReport
 
+_IMAGE_SIZE = 64
 _ROWS = 20  # elementwise operators and unknown ones that are listed
 
 
@@ -38,7 +39,11 @@ def _list_models(context: click.Context, _parameter: click.Parameter, value: boo
     type=click.Choice(["official", "exact", "onnx", "all"]),
     help="Whose count.  [default: onnx for an .onnx file, else official]",
 )
-@click.option("--image-size", type=click.IntRange(min=1), help="Side of the image in pixels.  [default: 64]")
+@click.option(
+    "--image-size",
+    type=click.IntRange(min=1),
+    help="Side of the image in pixels.  [default: the run's own; 64 for others]",
+)
 @click.option(
     "--num-classes",
     type=click.IntRange(min=2),
@@ -79,7 +84,7 @@ def macs(
             raise RecipeError(f"--num-classes: {path} has its own classes; leave the option out")
         head["image_size"] = image_size
     elif counter != "onnx":
-        image_size = image_size or 64
+        image_size = image_size or _own_size(path) or _IMAGE_SIZE
         network, classes = _network(model, num_classes)
         head |= {"image_size": image_size, **({} if classes is None else {"num_classes": classes})}
         reports |= _counted(network, counter, image_size)
@@ -95,6 +100,16 @@ def macs(
         click.echo(json.dumps({**head, "counter": counter, **reports[counter].to_json()}, indent=2))
     else:
         click.echo(_table(reports[counter]))
+
+
+def _own_size(path: Path) -> int | None:
+    """The size of the images that the run in `path` was trained for; None where there is no recipe."""
+    recipe = path / "recipe.toml"
+    if not recipe.is_file():
+        return None
+    from wisp.train.recipe import Recipe
+
+    return Recipe.load(recipe).image_size
 
 
 def _network(model: str, num_classes: int | None) -> tuple[nn.Module, int | None]:

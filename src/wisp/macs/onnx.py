@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import ChainMap
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -66,14 +66,20 @@ def count_onnx(path: Path, image_size: int | None = None) -> ProgramReport:
     parameters = {prop.key: prop.value for prop in model.metadata_props}.get(onnx_shapes.PARAMETERS, "0")
     walk = _Walk(path)
     try:
-        walk.graph(model.graph, _Scope(ChainMap(), ChainMap()), times=1, depth=0)
+        walk.graph(model.graph, _Scope(), times=1, depth=0)
     except ModelError:
         raise
     except Exception as error:  # attributes of a wrong type, missing inputs: whatever the checker lets pass
         raise ModelError(
             f"{path}: a node of the graph makes no sense ({error}); export the model again"
         ) from error
-    report = walk.ledger.report(method="onnx", params=int(parameters), kinds=walk.kinds, shapes=walk.outputs)
+    report = walk.ledger.report(
+        method="onnx",
+        params=int(parameters),
+        kinds=walk.kinds,
+        params_of=lambda layer: walk.parameters.get(layer, 0),
+        shapes=walk.outputs,
+    )
     return replace(report, official=walk.official)
 
 
@@ -108,18 +114,19 @@ def _read(path: Path, image_size: int) -> ModelProto:
         raise ModelError(f"{path}: not a valid ONNX model ({error})") from error
 
 
+@dataclass(frozen=True, slots=True)
 class _Scope:
-    """What is known about values inside a graph: shapes, and constants (with their value where it is one number).
+    """What is known about values inside a graph: shapes, constants, and the parameters that went into these.
 
-    Names of outer graphs are seen inside; onnx's checker has made sure that none is given twice.
+    Of constants the value is kept where it is one number. Names of outer graphs are seen inside; onnx's checker has made sure that none is given twice.
     """
 
-    def __init__(self, shapes: ChainMap[str, Shape], constants: ChainMap[str, Any]) -> None:
-        self.shapes = shapes
-        self.constants = constants
+    shapes: ChainMap[str, Shape] = field(default_factory=ChainMap)
+    constants: ChainMap[str, Any] = field(default_factory=ChainMap)
+    parameters: ChainMap[str, int] = field(default_factory=ChainMap)
 
     def enter(self, graph: GraphProto) -> _Scope:
-        inner = _Scope(self.shapes.new_child(), self.constants.new_child())
+        inner = _Scope(self.shapes.new_child(), self.constants.new_child(), self.parameters.new_child())
         for value in (*graph.input, *graph.value_info, *graph.output):
             dims = value.type.tensor_type.shape.dim
             known = value.type.tensor_type.HasField("shape") and all(
@@ -130,7 +137,13 @@ class _Scope:
         for tensor in graph.initializer:
             inner.shapes[tensor.name] = tuple(tensor.dims)
             inner.constants[tensor.name] = _scalar(tensor)
+            if tensor.data_type not in onnx_shapes.NOT_PARAMETERS:
+                inner.parameters[tensor.name] = prod(tensor.dims)
         return inner
+
+    def parameters_of(self, node: NodeProto) -> int:
+        """Of the constants that it reads, each once; quantized ones with their scale and zero point."""
+        return sum(self.parameters.get(source, 0) for source in set(node.input))
 
 
 def _scalar(tensor: onnx.TensorProto) -> Any:
@@ -148,6 +161,7 @@ class _Walk:
         self.ledger = Ledger()
         self.kinds: dict[str, str] = {}
         self.outputs: dict[str, Shape] = {}
+        self.parameters: dict[str, int] = {}
         self.official: tuple[int, int] | None = (0, 0)  # None: not to be told from this graph
         self._nodes = 0
 
@@ -182,7 +196,9 @@ class _Walk:
         elif all(source in scope.constants for source in node.input if source):
             value = _scalar(attributes["value"]) if name == "Constant" and "value" in attributes else None
             scope.constants.update(dict.fromkeys(node.output, value))
+            scope.parameters.update(dict.fromkeys(node.output[:1], scope.parameters_of(node)))
         else:
+            self.parameters[layer] = scope.parameters_of(node)
             try:
                 self._operator(name, shown, call, place, times)
                 if self.official is not None:

@@ -21,6 +21,9 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 KEPT_VALUES = 1024  # tensors up to this size may hold shapes and counts of turns
 STAND_IN = "wisp.stand_in."
 PARAMETERS = "wisp.parameters"
+NOT_PARAMETERS = frozenset(
+    {TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING}
+)  # shapes, choices, names
 
 
 def graphs(graph: GraphProto) -> Iterator[GraphProto]:
@@ -69,7 +72,7 @@ def _strip(graph: GraphProto) -> int:
     del graph.value_info[:]
     parameters = 0
     for tensor in graph.initializer:
-        if tensor.data_type not in {TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING}:
+        if tensor.data_type not in NOT_PARAMETERS:
             parameters += prod(tensor.dims)
         _lighten(tensor)
     for node in graph.node:
