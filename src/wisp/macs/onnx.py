@@ -118,7 +118,8 @@ def _read(path: Path, image_size: int) -> ModelProto:
 class _Scope:
     """What is known about values inside a graph: shapes, constants, and the parameters that went into these.
 
-    Of constants the value is kept where it is one number. Names of outer graphs are seen inside; onnx's checker has made sure that none is given twice.
+    Of constants the value is kept where it is one number. Names of outer graphs are seen inside; onnx's
+    checker has made sure that none is given twice.
     """
 
     shapes: ChainMap[str, Shape] = field(default_factory=ChainMap)
