@@ -17,8 +17,9 @@ from PIL import Image
 from wisp import pipeline, rounds, trials
 from wisp.cli.main import run as run_cli
 from wisp.data.folders import load_dataset
-from wisp.errors import DataError, InputError, RecipeError
+from wisp.errors import DataError, InputError
 from wisp.evaluation import evaluate
+from wisp.models.starts import start_of_digest
 from wisp.pipeline import Outcome, Settings, optimize
 from wisp.records import TEST, VAL, Measurement
 from wisp.runtime import Classifier
@@ -239,6 +240,7 @@ def test_resume_without_a_job_begins_one(data: Path, tmp_path: Path, monkeypatch
     [
         ({"seed": 1}, "seed = 0, not 1"),
         ({"max_macs": 10**9}, "max_macs = None, not 1000000000"),
+        ({"init": "pretrained"}, "init = 'scratch', not 'pretrained'"),
         ({"recipe": Recipe(learning_rate=0.001)}, r"recipe\.learning_rate = 0\.004, not 0\.001"),
         ({"baseline": Baseline(0.7, 10**6)}, "baseline = "),
     ],
@@ -430,6 +432,15 @@ def test_decoding_that_takes_long_leaves_sizes_out(
     assert kept == every[:3]
 
 
+def test_a_pretrained_start_is_named_everywhere(data: Path, tmp_path: Path) -> None:
+    outcome = optimize(settings_for(data, tmp_path / "out", init="pretrained"), progress=False)
+    run = read_run(tmp_path / "out")
+    start = start_of_digest(run.data["pretrained"])
+    assert start is not None
+    assert "pretrained: all trainings began with the weights that came with wisp (--init)" in outcome.notes
+    assert "--init pretrained" in outcome.report.read_text(encoding="utf-8")
+
+
 # Refused before anything is written
 
 
@@ -439,10 +450,11 @@ def test_decoding_that_takes_long_leaves_sizes_out(
         ({"budget_seconds": 5.0}, "--budget 5s: at least 30s"),
         ({"max_macs": 10}, "--max-macs 10: .*the cheapest, wisp-500k-16px"),
         ({"recipe": Recipe(train_on_val=True)}, "train_on_val"),
+        ({"init": "nowhere"}, "--init nowhere: no such run"),
     ],
 )
 def test_impossible_wishes(data: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(InputError, match=message):
         optimize(settings_for(data, tmp_path / "out", **changes), progress=False)
     assert not (tmp_path / "out").exists()
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from wisp.budget import Budget
 from wisp.errors import RecipeError, TrainingError
-from wisp.files import replacing, write_json
+from wisp.files import write_json
 from wisp.rounds import Rounds
 from wisp.score import F1_FLOOR
 from wisp.search.candidate import Candidate
@@ -31,13 +31,7 @@ from wisp.short_trials import ShortTraining
 from wisp.train.recipe import Recipe
 from wisp.trials import TrialTask
 
-TRIALS, DATABASE, STARTS, SUMMARY, LATENCIES = (
-    "trials",
-    "trials.db",
-    "starts",
-    "search.json",
-    "latencies.json",
-)
+TRIALS, DATABASE, SUMMARY, LATENCIES = "trials", "trials.db", "search.json", "latencies.json"
 # Of the whole budget; the rest trains the best of the search for longer.
 _SEARCH_SHARE = 0.6
 _GRACE_SECONDS = 3.0  # a training that is late ends after its epoch
@@ -126,7 +120,8 @@ def explore(
     out: Path,
     workers: int,
     budget: Budget,
-    make_task: Callable[[Candidate, int, float, Path], TrialTask],
+    make_task: Callable[[Candidate, int, float], TrialTask],
+    init: str,
     target_f1: float | None,
     progress: bool,
 ) -> Rounds:
@@ -141,8 +136,9 @@ def explore(
         out: the job's folder.
         workers: trainings side by side.
         budget: the job's clock.
-        make_task: the final training of a candidate, for so many epochs, until that `time.time()`, beginning with
-            the weights in that file.
+        make_task: the final training of a candidate, for so many epochs, until that `time.time()`. It begins anew,
+            not with the weights that the search found: so whoever has the run can repeat it.
+        init: what networks without a parent begin with.
         target_f1: as in `choose`.
         progress: show progress bars on a terminal.
 
@@ -170,6 +166,7 @@ def explore(
         "classes": photos.num_classes,
         "data": photos.described.get("digest"),
         "recipe": asdict(recipe),
+        "init": init,
         "limits": {name: value for name, value in asdict(search.limits).items() if name != "measure"},
     }
     store = TrialStore(url, search.study, fixed, decided)
@@ -195,6 +192,7 @@ def explore(
                 skip_unreadable=photos.skip_unreadable,
                 deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
                 described=photos.described,
+                init=init,
             ),
             owner=str(out.resolve()),
             left=lambda: _SEARCH_SHARE * budget.seconds - budget.spent(),
@@ -210,14 +208,6 @@ def explore(
             reason = f": {errors[0]}" if errors else "; give it more time (--budget)"
             raise TrainingError(f"no training of the search succeeded{reason}")
         finalists = _finalists(best, max(_FINALISTS, 2 * workers), target_f1)
-        starts = {}
-        for trial in finalists:
-            candidate = space.decode(trial.proposal.genes)
-            starts[candidate] = out / STARTS / f"{candidate.name}.safetensors"
-            weights = store.weights(trial.number)
-            if weights is not None and not starts[candidate].is_file():
-                with replacing(starts[candidate]) as temporary:
-                    temporary.write_bytes(weights)
     finally:
         store.close()
 
@@ -225,7 +215,7 @@ def explore(
     rounds = Rounds(
         budget,
         ProcessExecutor(workers) if workers > 1 else InlineExecutor(),
-        lambda candidate, epochs, deadline: make_task(candidate, epochs, deadline, starts[candidate]),
+        make_task,
         probe=_never,
         target_f1=target_f1,
         progress=progress,

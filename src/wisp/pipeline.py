@@ -21,8 +21,10 @@ from wisp.data.folders import load_dataset
 from wisp.data.inspection import Inspection, inspect_folder
 from wisp.errors import DataError, InputError, RecipeError
 from wisp.evaluation import Evaluation
-from wisp.exploration import DATABASE, LATENCIES, STARTS, SUMMARY, TRIALS, Photos, SearchSettings, explore
-from wisp.files import file_sha256, replacing, write_json
+from wisp.exploration import DATABASE, LATENCIES, SUMMARY, TRIALS, Photos, SearchSettings, explore
+from wisp.files import replacing, write_json
+from wisp.models import find_start, named
+from wisp.models.starts import PRETRAINED, SCRATCH
 from wisp.records import TEST, TRAIN, VAL, Dataset
 from wisp.report.page import ReportContent, display_name, write_report
 from wisp.rounds import Rounds
@@ -67,6 +69,7 @@ class Settings:
     skip_unreadable: bool = False
     recipe: Recipe = field(default_factory=Recipe)
     search: SearchSettings | None = None  # None: the ladder
+    init: str = SCRATCH  # what trainings begin with: see `wisp.models.find_start`
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ def optimize(
     else:
         settings.search.check(len(dataset.classes))
     resuming = resume and (settings.out / STATE).is_file()
-    contents = (*RUN_FILES, STATE, CANDIDATES, DATABASE, LATENCIES, STARTS, SUMMARY, TRIALS)
+    contents = (*RUN_FILES, STATE, CANDIDATES, DATABASE, LATENCIES, SUMMARY, TRIALS)
     if not resuming:
         check_folder(settings.out, contents=contents, overwrite=overwrite)
     inspection, _ = inspect_folder(settings.data, progress=progress)
@@ -139,7 +142,8 @@ def optimize(
     candidates = _decode(every, dataset, settings, budget, progress=progress)
 
     # Decide and train, round by round, until the budget is used up.
-    def make_task(candidate: Candidate, epochs: int, deadline: float, start: Path | None = None) -> TrialTask:
+    def make_task(candidate: Candidate, epochs: int, deadline: float) -> TrialTask:
+        start = find_start(settings.init, candidate.arch)
         return TrialTask(
             candidate=candidate,
             recipe=settings.recipe.replace(
@@ -150,8 +154,8 @@ def optimize(
             baseline=settings.baseline,
             skip_unreadable=settings.skip_unreadable,
             deadline=deadline,
-            described=described if start is None else {**described, "pretrained": file_sha256(start)},
-            start=start,
+            described=described if start is None else {**described, "pretrained": start.digest},
+            init=settings.init,
         )
 
     def probe(candidate: Candidate) -> float:
@@ -208,7 +212,7 @@ def _explore(
     described: dict[str, Any],
     sizes: Sequence[Candidate],
     budget: Budget,
-    make_task: Callable[[Candidate, int, float, Path], TrialTask],
+    make_task: Callable[[Candidate, int, float], TrialTask],
     progress: bool,
 ) -> Rounds:
     """Search in place of the ladder."""
@@ -229,6 +233,7 @@ def _explore(
         workers=settings.workers,
         budget=budget,
         make_task=make_task,
+        init=settings.init,
         target_f1=settings.target_f1,
         progress=progress,
     )
@@ -246,6 +251,7 @@ def _check_settings(settings: Settings) -> None:
             "recipe: train_on_val = true: optimize chooses on the validation photos; train the chosen network with "
             "them afterwards (wisp train)"
         )
+    find_start(settings.init, named("wisp-1m", 2))  # is there such a thing at all?
     if settings.data.is_dir() and settings.out.resolve().is_relative_to(settings.data.resolve()):
         raise InputError(
             f"--out {settings.out}: inside {settings.data}, where it would count as a class; name a folder elsewhere"
@@ -260,6 +266,7 @@ def _begin(settings: Settings, started: float, *, resuming: bool) -> Budget:
         "max_macs": settings.max_macs,
         "strategy": settings.search.strategy if settings.search else "ladder",
         "skip_unreadable": settings.skip_unreadable,
+        "init": settings.init,
         "baseline": asdict(settings.baseline),
         **{f"recipe.{name}": value for name, value in asdict(settings.recipe).items()},
     }
@@ -350,9 +357,8 @@ def _reproduction(outcome: Outcome) -> str:
     """The command that trains the chosen network again."""
     out = outcome.settings.out
     model = ["--model", str(out / ARCH), "--recipe", str(out / RECIPE)]
-    if outcome.settings.search is not None:  # it began with the weights that the search had found
-        start = out / STARTS / f"{outcome.chosen.candidate.name}.safetensors"
-        model += ["--pretrained", str(start)]
+    if outcome.settings.init != SCRATCH:
+        model += ["--init", outcome.settings.init]
     return shlex.join(["wisp", "train", str(outcome.settings.data), *model, "--out", "again"])
 
 
@@ -372,6 +378,9 @@ def _notes(
             f"no candidate reached F1 {wanted:g}{floor} on validation; this is the most accurate one ({f1:.4f}): give "
             "it more time (--budget) or more photos"
         )
+    if settings.init != SCRATCH:
+        whose = "that came with wisp" if settings.init == PRETRAINED else f"of {settings.init}"
+        yield f"pretrained: all trainings began with the weights {whose} (--init)"
     if test is None:
         yield "no labelled test photos: the figures are those of the validation split, which also made the choice"
     planned = [(trial, read_run(_folder(trial)).recipe.epochs) for trial in trials]

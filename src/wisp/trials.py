@@ -26,7 +26,7 @@ from wisp.evaluation import Evaluation, evaluate
 from wisp.export.onnx import ParityReport, export_onnx
 from wisp.files import write_json
 from wisp.macs import count_macs
-from wisp.models import find_start, load_pretrained
+from wisp.models import find_start
 from wisp.models.starts import SCRATCH
 from wisp.records import TRAIN, VAL, Dataset, Measurement
 from wisp.runtime import Classifier
@@ -46,9 +46,8 @@ class TrialTask:
     """One candidate to train, and everything that a worker process needs to know for it.
 
     `recipe` is complete (image size, epochs, seed); `described` is what `describe_data` says of the photos;
-    `deadline` is the wall-clock time at which the training ends in any case; `start` is a file of the same network's
-    weights to begin with, `init` what it begins with otherwise (`wisp.models.find_start`); the fingerprint of either
-    belongs into `described`.
+    `deadline` is the wall-clock time at which the training ends in any case; `init` is what it begins with
+    (`wisp.models.find_start`; the digest of those weights belongs into `described`).
     """
 
     candidate: Candidate
@@ -59,7 +58,6 @@ class TrialTask:
     skip_unreadable: bool
     deadline: float | None
     described: dict[str, Any] = field(compare=False, repr=False)
-    start: Path | None = None
     init: str = SCRATCH
 
     @property
@@ -101,8 +99,6 @@ def run_trial(task: TrialTask) -> Measurement:
 
 
 def _initialize(task: TrialTask) -> Callable[[nn.Module], object] | None:
-    if task.start is not None:
-        return partial(load_pretrained, source=task.start)
     start = find_start(task.init, task.candidate.arch)
     return None if start is None else partial(start.fill, arch=task.candidate.arch)
 

@@ -39,6 +39,13 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
 )
 @click.option(
+    "--init",
+    default="scratch",
+    show_default=True,
+    metavar="scratch|pretrained|RUN",
+    help="What trainings begin with: random weights, those that came with wisp, or a finished run's.",
+)
+@click.option(
     "--recipe",
     "recipe_file",
     type=click.Path(path_type=Path),
@@ -59,6 +66,7 @@ def optimize(
     target_f1: float | None,
     max_macs: int | None,
     seed: int,
+    init: str,
     recipe_file: Path | None,
     workers: int | None,
     skip_unreadable: bool,
@@ -92,6 +100,7 @@ def optimize(
         workers=workers or usable_cores(),
         skip_unreadable=skip_unreadable,
         recipe=Recipe.load(recipe_file) if recipe_file else Recipe(),
+        init=init,
     )
     try:
         outcome = run_pipeline(settings, resume=resume, overwrite=overwrite, started=started)

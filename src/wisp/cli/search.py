@@ -50,6 +50,13 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
 )
 @click.option(
+    "--init",
+    default="scratch",
+    show_default=True,
+    metavar="scratch|pretrained|RUN",
+    help="What trainings begin with: random weights, those that came with wisp, or a finished run's.",
+)
+@click.option(
     "--recipe",
     "recipe_file",
     type=click.Path(path_type=Path),
@@ -84,6 +91,7 @@ def search(
     sizes: str | None,
     trials: int | None,
     seed: int,
+    init: str,
     recipe_file: Path | None,
     workers: int | None,
     storage: str | None,
@@ -122,6 +130,7 @@ def search(
         workers=workers or usable_cores(),
         skip_unreadable=skip_unreadable,
         recipe=Recipe.load(recipe_file) if recipe_file else Recipe(),
+        init=init,
         search=SearchSettings(
             strategy=strategy,
             limits=Limits(
