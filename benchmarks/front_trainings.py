@@ -1,0 +1,183 @@
+"""The trainings behind `benchmarks.front`: what one is, how it is run in a process of its own, what comes of it."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from tqdm import tqdm
+
+from wisp.data.folders import load_dataset
+from wisp.errors import TrainingError
+from wisp.macs import count_onnx
+from wisp.models import Network, find_start
+from wisp.records import TEST, Dataset
+from wisp.score import LEADERBOARD_2021
+from wisp.train.loop import train
+from wisp.train.recipe import Recipe
+from wisp.train.run import ARTIFACT, open_run
+from wisp.train.speed import seconds_per_step
+from wisp.train.threads import one_thread
+from wisp.trials import evaluate_artifact, export_run
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One network at one input size (pixels); `init` is what its trainings begin with."""
+
+    name: str
+    arch: Network
+    image_size: int
+    ours: bool
+    init: str
+
+    @property
+    def label(self) -> str:
+        """What it is called in tables and folders."""
+        return f"{self.name}-{self.image_size}px"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One seed of an entrant."""
+
+    entrant: Entrant
+    recipe: Recipe
+    data: Path
+    folder: Path
+    described: dict[str, Any] = field(repr=False)
+
+    @property
+    def artifact(self) -> Path:
+        """The file that is measured; its presence means done."""
+        return self.folder / ARTIFACT
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured of an entrant: F1 on test by seed, and the costs of the deployed network.
+
+    `macs` is the count that is scored, `macs_graph` that of every operator in the file; latency is in milliseconds for
+    one image, one thread.
+    """
+
+    entrant: Entrant
+    f1: dict[int, float]
+    macs: int
+    macs_graph: int
+    macs_as_trained: int
+    params: int
+    latency_ms: float
+
+    @property
+    def f1_mean(self) -> float:
+        """Mean over the seeds."""
+        return statistics.mean(self.f1.values())
+
+    @property
+    def f1_stdev(self) -> float | None:
+        """Standard deviation over the seeds, None of one."""
+        return statistics.stdev(self.f1.values()) if len(self.f1) > 1 else None
+
+    def beats(self, other: Point) -> bool:
+        """Whether it costs less, by either count, and classifies better on average over the seeds that both have."""
+        seeds = self.f1.keys() & other.f1.keys()
+        if not seeds or self.macs >= other.macs or self.macs_graph >= other.macs_graph:
+            return False
+        return statistics.mean(self.f1[seed] for seed in seeds) > statistics.mean(
+            other.f1[seed] for seed in seeds
+        )
+
+
+def run_training(task: Training) -> str:
+    """Train and export, or go on with it, or find it done; one line that says how it went."""
+    if task.artifact.is_file():
+        return "was there"
+    # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
+    tqdm.set_lock(threading.RLock())
+    dataset = load_dataset(task.data, progress=False)
+    run = open_run(task.folder, task.recipe, task.entrant.arch, task.described, resume=True)
+    try:
+        with one_thread():
+            result = train(run, dataset, initialize=_initialize(task.entrant), progress=False)
+    except TrainingError as error:  # the others can still be compared; this one stays missing
+        return f"failed: {error}"
+    export_run(run, dataset)
+    return f"{result.seconds:.0f} s"
+
+
+def _initialize(entrant: Entrant) -> Callable[[nn.Module], object] | None:
+    start = find_start(entrant.init, entrant.arch)
+    return None if start is None else partial(start.fill, arch=entrant.arch)
+
+
+def measure_step(task: Training) -> float:
+    """Seconds of one training step."""
+    with one_thread():
+        return seconds_per_step(task.entrant.arch, task.recipe)
+
+
+def measure_point(tasks: Sequence[Training], dataset: Dataset) -> Point | None:
+    """All seeds of one entrant that are done, on test; the latency is the first one's. None where none is done."""
+    f1: dict[int, float] = {}
+    first = None
+    for task in tasks:
+        if not task.artifact.is_file():
+            continue
+        evaluation = evaluate_artifact(
+            task.artifact,
+            dataset,
+            TEST,
+            baseline=LEADERBOARD_2021,
+            latency=first is None,
+            progress=False,
+        )
+        f1[task.recipe.seed] = evaluation.f1_macro
+        first = first or (evaluation, task.artifact)
+    if first is None:
+        return None
+    evaluation, artifact = first
+    assert evaluation.latency_p50_ms is not None
+    return Point(
+        tasks[0].entrant,
+        f1,
+        macs=evaluation.macs,
+        macs_graph=count_onnx(artifact).total,
+        macs_as_trained=evaluation.macs_as_trained,
+        params=evaluation.params,
+        latency_ms=evaluation.latency_p50_ms,
+    )
+
+
+@contextmanager
+def interrupted_after(seconds: float | None) -> Iterator[None]:
+    """Leave the block after this time as Ctrl-C would, which every training takes as: save, and end."""
+    if seconds is None:
+        yield
+        return
+    due = threading.Event()
+
+    def interrupt() -> None:
+        due.set()
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGINT)
+
+    timer = threading.Timer(max(0.0, seconds), interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not due.is_set():
+            raise
+    finally:
+        timer.cancel()
