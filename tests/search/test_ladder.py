@@ -7,7 +7,10 @@ import pytest
 from wisp.errors import RecipeError
 from wisp.macs import count_macs
 from wisp.models import build, names
-from wisp.search.ladder import RUNGS, ladder
+from wisp.search.ladder import RUNGS, known_good, ladder
+from wisp.search.limits import Limits
+from wisp.search.sampling import Sampler
+from wisp.search.space import Space
 
 
 def test_names_are_unique_and_valid_folder_names() -> None:
@@ -46,3 +49,15 @@ def test_a_limit_below_all_names_the_cheapest() -> None:
     cheapest = min(ladder(9), key=lambda candidate: candidate.macs)
     with pytest.raises(RecipeError, match=rf"--max-macs 100: .*{cheapest.name}, has {cheapest.macs:,} MACs"):
         ladder(9, max_macs=100)
+
+
+def test_what_a_search_begins_with() -> None:
+    space = Space(6)
+    known = known_good(Sampler(space))
+    assert [space.decode(genes).arch for genes in known] == [rung.arch for rung in ladder(6)]
+    assert [space.decode(genes).image_size for genes in known] == [size for _, size in RUNGS]
+    # only what keeps the limits, and only sizes that the space has
+    cheap = known_good(Sampler(Space(6, image_size=(24, 32)), Limits(macs=200_000)))
+    assert [space.decode(genes).image_size for genes in cheap] == [32] * len(cheap)
+    assert len(cheap) == 1
+    assert known_good(Sampler(Space(6, stem_width=(4,)))) == []

@@ -15,6 +15,7 @@ from wisp.models.transfer import shared_weights
 from wisp.search.evolution import Evolution
 from wisp.search.front import hypervolume
 from wisp.search.halving import Halving, RandomSource
+from wisp.search.ladder import known_good
 from wisp.search.limits import Limits
 from wisp.search.optuna_source import OptunaSource
 from wisp.search.sampling import Sampler
@@ -311,6 +312,26 @@ def test_children_are_close_to_their_parents_and_begin_with_their_weights() -> N
     assert len({child.start for child in same}) == len(same)  # each is trained on once
     changed = [child.genes for child in children if child not in same]
     assert len(set(changed)) > 0.95 * len(changed)
+
+
+@pytest.mark.parametrize("name", ["evolution", "optuna"])
+def test_hand_made_networks_come_first_and_then_others(name: str) -> None:
+    known = known_good(SAMPLER)
+    assert len(known) > 5
+    strategy = make_strategy(name, SAMPLER, seed=0, epochs=5, founders=24)
+    asked = [strategy.ask() for _ in range(24)]
+    assert [proposal.genes for proposal in asked if proposal][: len(known)] == known
+    assert all(proposal and proposal.start is None for proposal in asked)
+    assert len({proposal.genes for proposal in asked if proposal}) == 24
+    # as many founders as are wanted, also where more are known
+    few = make_strategy("evolution", SAMPLER, seed=0, epochs=5, founders=2)
+    for number in range(2):
+        proposal = few.ask()
+        assert proposal == Proposal(known[number], 5)
+        few.tell(number, proposal, Result(0.5, 10**5, 1.0))
+    child = few.ask()
+    assert child is not None
+    assert child.start in (0, 1)
 
 
 # The supernet

@@ -11,11 +11,15 @@ from wisp.records import Measurement
 
 @dataclass(frozen=True)
 class Candidate:
-    """One network at one input size (pixels); `name` is unique within a search and a valid folder name."""
+    """One network at one input size (pixels); `name` is unique within a search and a valid folder name.
+
+    `augmentation` is the strength of the changes to its training photos; None: what the recipe says.
+    """
 
     name: str
     arch: ArchSpec
     image_size: int
+    augmentation: float | None = None
 
     @property
     def macs(self) -> int:

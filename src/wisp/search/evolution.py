@@ -7,7 +7,7 @@ A child so begins where its parent stood and needs few epochs; a parent may also
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,9 +33,10 @@ class Evolution:
     """Steady-state evolution on the front of F1 against MACs.
 
     Args:
-        sampler: draws the first networks, and holds the limits.
+        sampler: draws networks, and holds the limits.
         seed: of everything random.
-        founders: networks that are drawn and trained from random weights; more where no result is there yet.
+        founders: networks that have no parent; more where no result is there yet.
+        known: the first founders, as far as there are so many; the others are drawn.
         first_epochs: of a founder.
         epochs: of a child, after its parent's.
         parents: how many of the most promising trials may become parents.
@@ -53,6 +54,7 @@ class Evolution:
         first_epochs: int,
         epochs: int,
         founders: int = 24,
+        known: Sequence[Genes] = (),
         parents: int = 12,
         train_on: float = 0.3,
         cross: float = 0.15,
@@ -61,7 +63,7 @@ class Evolution:
     ) -> None:
         self._sampler, self._random = sampler, np.random.default_rng(seed)
         self._first_epochs, self._epochs = first_epochs, epochs
-        self._founders, self._parents = founders, parents
+        self._founders, self._known, self._parents = founders, tuple(known)[:founders], parents
         self._train_on, self._cross, self._predicted = train_on, cross, predictor
         self._inherit = inherit
         self._asked = 0
@@ -73,8 +75,12 @@ class Evolution:
     def ask(self) -> Proposal | None:
         """See `Strategy`."""
         if self._asked < self._founders or not self._done:  # many workers: nobody waits for the first result
+            genes = (
+                self._known[self._asked]
+                if self._asked < len(self._known)
+                else self._unseen(lambda: self._sampler.draw(self._random))
+            )
             self._asked += 1
-            genes = self._unseen(lambda: self._sampler.draw(self._random))
             self._seen.add(genes)
             return Proposal(genes, self._first_epochs)
         self._asked += 1

@@ -1,6 +1,6 @@
 """The fixed ladder: a handful of wisp networks at several input sizes, one candidate a rung.
 
-It is what `optimize` tries until a real search takes its place; the seam is the list of candidates.
+It is all that a short `optimize` tries, and what a search begins with.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from wisp.errors import RecipeError
 from wisp.models import named
 from wisp.search.candidate import Candidate
+from wisp.search.sampling import Sampler
+from wisp.search.space import Genes
 
 # In order of interest: what a short budget should try first comes first. The middle of the ladder scores best on
 # small waste sets; the ends show what more or less computation would change.
@@ -49,3 +51,16 @@ def ladder(
             f"{least.macs:,} MACs"
         )
     return cheap
+
+
+def known_good(sampler: Sampler) -> list[Genes]:
+    """The rungs that are in the sampler's space and keep its limits, in order of interest."""
+    found = []
+    for candidate in ladder(sampler.space.num_classes):
+        try:
+            genes = sampler.space.encode(candidate)
+        except ValueError:  # an input size that was not decoded, or a smaller space
+            continue
+        if sampler.is_feasible(genes):
+            found.append(genes)
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,11 @@ class OptunaSource:
     Args:
         sampler: holds the limits; what breaks them is repaired, and Optuna is told of the repaired network.
         seed: of Optuna's sampler.
+        known: networks to begin with; those that follow are drawn, until Optuna knows enough to propose.
     """
 
-    def __init__(self, sampler: Sampler, seed: int) -> None:
-        self._sampler = sampler
+    def __init__(self, sampler: Sampler, seed: int, known: Sequence[Genes] = ()) -> None:
+        self._sampler, self._known = sampler, tuple(known)[:_RANDOM_FIRST]
         self._axes = sampler.space.axes
         with _quiet():
             self._study = optuna.create_study(
@@ -63,7 +64,11 @@ class OptunaSource:
         """A network that keeps the limits."""
         self._asked += 1
         if self._asked <= _RANDOM_FIRST:  # evenly over costs, which Optuna's own random start is not
-            genes = self._sampler.draw(self._random)
+            genes = (
+                self._known[self._asked - 1]
+                if self._asked <= len(self._known)
+                else self._sampler.draw(self._random)
+            )
             self._running.setdefault(genes, []).append((None, False))
             return genes
         genes, trial = self._ask()

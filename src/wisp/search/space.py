@@ -32,7 +32,7 @@ from wisp.search.candidate import Candidate
 Genes = tuple[int, ...]
 """One index into the values of every axis; those of stages that are not there are 0."""
 
-_SHARED = ("image_size", "stem", "stem_width", "activation", "head", "stages")
+_SHARED = ("image_size", "stem", "stem_width", "activation", "head", "augmentation", "stages")
 _STAGE = ("width", "depth", "kernel", "expansion", "stride", "squeeze_excite")
 _UNORDERED = frozenset({"stem", "activation", "stride", "squeeze_excite"})
 
@@ -60,6 +60,8 @@ class Space:
         stem_width: its channels.
         activation: of every layer but the projections.
         head: channels of the last 1 x 1 convolution, 0 for none.
+        augmentation: strength of the changes to training photos (`Recipe.with_augmentation`), which is a choice like the
+            network's own, since a larger one needs more of it; None alone: as the recipe says.
         stages: how many of them.
         width, depth, kernel, expansion, stride, squeeze_excite: of each stage.
         dropout: before the classifier; not searched.
@@ -72,6 +74,7 @@ class Space:
     stem_width: tuple[int, ...] = (4, 6, 8, 10, 12, 14, 16, 20, 24, 32)
     activation: tuple[str, ...] = ("relu", "relu6", "hardswish")
     head: tuple[int, ...] = (0, 32, 48, 64, 96, 128, 160, 192, 256)
+    augmentation: tuple[float | None, ...] = (None,)
     stages: tuple[int, ...] = (2, 3, 4)
     width: tuple[int, ...] = (6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96)
     depth: tuple[int, ...] = (1, 2, 3, 4)
@@ -123,6 +126,7 @@ class Space:
             options.stem.width,
             options.activation,
             options.head,
+            self._strength(candidate),
             len(options.stages),
         ]
         for stage in options.stages[: max(self.stages)]:
@@ -135,6 +139,11 @@ class Space:
         if self.decode(whole).arch != candidate.arch:  # more stages, another dropout or other classes
             raise ValueError(f"{candidate.name}: not in the space")
         return whole
+
+    def _strength(self, candidate: Candidate) -> float | None:
+        """As it is written in this space: the recipe's own is strength 1."""
+        as_is = candidate.augmentation is None and self.augmentation != (None,)
+        return 1.0 if as_is else candidate.augmentation
 
     def active(self, genes: Genes) -> range:
         """Indices of the axes that matter: those of stages that are there."""
@@ -236,7 +245,7 @@ class Space:
 @functools.lru_cache(maxsize=65536)
 def _decode(space: Space, genes: Genes) -> Candidate:
     values = [axis.values[gene] for gene, axis in zip(genes, space.axes, strict=True)]
-    image_size, (kernel, stride), stem_width, activation, head, count = values[: len(_SHARED)]
+    image_size, (kernel, stride), stem_width, activation, head, augmentation, count = values[: len(_SHARED)]
     stages = []
     for n in range(count):
         begin = len(_SHARED) + n * len(_STAGE)
@@ -251,7 +260,9 @@ def _decode(space: Space, genes: Genes) -> Candidate:
     arch = ArchSpec(num_classes=space.num_classes, options=options)
     digest = hashlib.sha256(json.dumps(arch.to_json(), sort_keys=True).encode()).hexdigest()[:6]
     macs = cost(options, space.num_classes, image_size).macs
-    return Candidate(f"wisp-{round(macs / 1000)}k-{image_size}px-{digest}", arch, image_size)
+    strength = "" if augmentation is None else f"-a{round(100 * augmentation)}"
+    name = f"wisp-{round(macs / 1000)}k-{image_size}px-{digest}{strength}"
+    return Candidate(name, arch, image_size, augmentation)
 
 
 @functools.lru_cache(maxsize=65536)

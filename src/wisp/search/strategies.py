@@ -11,6 +11,7 @@ from types import MappingProxyType
 from wisp.errors import RecipeError
 from wisp.search.evolution import Evolution
 from wisp.search.halving import Halving, RandomSource
+from wisp.search.ladder import known_good
 from wisp.search.sampling import Sampler
 from wisp.search.strategy import Strategy
 from wisp.search.supernet import Supernet
@@ -40,13 +41,15 @@ def _random(sampler: Sampler, seed: int, epochs: int, _founders: int) -> Strateg
 
 def _evolution(sampler: Sampler, seed: int, epochs: int, founders: int) -> Strategy:
     child = max(_LEAST_EPOCHS, epochs // 2)
-    return Evolution(sampler, seed=seed, first_epochs=epochs, epochs=child, founders=founders)
+    return Evolution(
+        sampler, seed=seed, first_epochs=epochs, epochs=child, founders=founders, known=known_good(sampler)
+    )
 
 
 def _optuna(sampler: Sampler, seed: int, epochs: int, _founders: int) -> Strategy:
     from wisp.search.optuna_source import OptunaSource  # noqa: PLC0415  (an optional part)
 
-    return Halving(OptunaSource(sampler, seed), _rungs(epochs))
+    return Halving(OptunaSource(sampler, seed, known_good(sampler)), _rungs(epochs))
 
 
 def _supernet(sampler: Sampler, seed: int, epochs: int, _founders: int) -> Strategy:
@@ -73,7 +76,7 @@ def make_strategy(name: str, sampler: Sampler, *, seed: int, epochs: int, founde
         sampler: the space and its limits.
         seed: of everything random.
         epochs: the unit of training (see `unit_epochs`).
-        founders: networks that an evolution begins with.
+        founders: networks that an evolution begins with: the ladder's, then others drawn at random.
 
     Raises:
         RecipeError: no strategy has this name.

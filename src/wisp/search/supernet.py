@@ -23,7 +23,7 @@ _TRIES = 30
 def supernet_space(space: Space) -> Space:
     """The part of a space whose networks are sub-networks of its largest one, which is affordable to train.
 
-    Patches and a stride of 2 in both stages, one activation, no gates: what is left elastic are the resolution, all
+    Patches and a stride of 2 in both stages, one activation, no gates, one augmentation: what is left elastic are the resolution, all
     widths, the depths, kernels and expansions.
 
     Raises:
@@ -35,6 +35,7 @@ def supernet_space(space: Space) -> Space:
         stem=tuple(stem for stem in space.stem if stem == (4, 4)) or space.stem[:1],
         stem_width=tuple(width for width in space.stem_width if width <= 16) or space.stem_width[:1],
         activation=space.activation[:1],
+        augmentation=(1.0,) if 1.0 in space.augmentation else space.augmentation[:1],  # of all its trainings
         head=tuple(head for head in space.head if 0 < head <= 160),
         stages=tuple(count for count in space.stages if count == 2) or space.stages[:1],
         width=tuple(width for width in space.width if width <= 48) or space.width[:1],
