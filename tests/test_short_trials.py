@@ -189,3 +189,11 @@ def test_a_network_without_a_parent_begins_with_the_init(training: ShortTraining
     assert fresh.weights != pretrained.weights
     with pytest.raises(ModelError, match="--init nowhere: no such run"):
         dataclasses.replace(training, init="nowhere")(Assignment(7, proposal, None))
+
+
+def test_a_trial_has_the_augmentation_of_its_genes(training: ShortTraining) -> None:
+    space = dataclasses.replace(SPACE, augmentation=(0.0, 1.0))
+    genes = space.encode(dataclasses.replace(SPACE.decode(SMALL), augmentation=0.0))
+    weak = dataclasses.replace(training, space=space).trial_recipe(0, Proposal(genes, 2))
+    assert weak.color_jitter == 0.0
+    assert training.trial_recipe(0, Proposal(SMALL, 2)).color_jitter == training.recipe.color_jitter > 0

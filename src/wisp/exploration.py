@@ -40,6 +40,8 @@ _RETRIES = 2
 _FLOOR_REACH = 0.1  # F1 that a finalist may still be expected to gain
 # The front's area is measured between these.
 LEAST_MACS, MOST_MACS = 1e4, 1e7
+# Strengths of augmentation, where it is searched too; 1 is the recipe.
+AUGMENTATIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 # Input sizes in order of interest: what decodes first when time is short.
 _SIZES = (48, 64, 32, 40, 56, 80, 24, 96, 72, 128, 112)
 
@@ -56,6 +58,7 @@ class SearchSettings:
         ray: address of a Ray cluster to train on (`auto`); None for processes on this machine.
         trials: end the search after so many; None for no limit but time.
         sizes: input sizes; None for those that the time allows to decode.
+        augmentation: search the strength of augmentation together with the network.
     """
 
     strategy: str = DEFAULT
@@ -65,6 +68,7 @@ class SearchSettings:
     ray: str | None = None
     trials: int | None = None
     sizes: tuple[int, ...] | None = None
+    augmentation: bool = False
 
     def check(self, num_classes: int) -> None:
         """Refuse what could not work, before anything else is done.
@@ -156,7 +160,8 @@ def explore(
         "epochs": unit_epochs(_SEARCH_SHARE * budget.seconds * workers, photos.steps_per_epoch),
         "founders": max(24, workers),
     }
-    space = Space(photos.num_classes, image_size=tuple(decided["image_size"]))
+    strengths = AUGMENTATIONS if search.augmentation else (None,)
+    space = Space(photos.num_classes, image_size=tuple(decided["image_size"]), augmentation=strengths)
     limits = search.limits
     if limits.measure is not None:  # once and for all: a resumed search must decide as before
         limits = Limits(**{**vars(limits), "measure": _Remembered(limits.measure, out / LATENCIES)})
@@ -167,6 +172,7 @@ def explore(
         "data": photos.described.get("digest"),
         "recipe": asdict(recipe),
         "init": init,
+        "augmentation": list(strengths),
         "limits": {name: value for name, value in asdict(search.limits).items() if name != "measure"},
     }
     store = TrialStore(url, search.study, fixed, decided)

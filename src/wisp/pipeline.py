@@ -148,7 +148,9 @@ def optimize(
             candidate=candidate,
             recipe=settings.recipe.replace(
                 image_size=candidate.image_size, epochs=epochs, seed=settings.seed, stop_after_epochs=0
-            ).resolved(len(dataset.split(TRAIN))),
+            )
+            .resolved(len(dataset.split(TRAIN)))
+            .with_augmentation(candidate.augmentation),
             data=settings.data,
             folder=settings.out / CANDIDATES / f"{candidate.name}-{epochs}ep",
             baseline=settings.baseline,

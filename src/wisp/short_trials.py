@@ -93,8 +93,9 @@ class ShortTraining:
 
     def trial_recipe(self, number: int, proposal: Proposal) -> Recipe:
         """The recipe of trial `number`."""
-        return self.recipe.replace(
-            image_size=self.space.decode(proposal.genes).image_size,
+        candidate = self.space.decode(proposal.genes)
+        return self.recipe.with_augmentation(candidate.augmentation).replace(
+            image_size=candidate.image_size,
             epochs=proposal.epochs,
             stop_after_epochs=0,
             seed=(self.seed * 1_000_003 + number) % 2**31,

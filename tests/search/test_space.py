@@ -14,9 +14,11 @@ from wisp.search.candidate import Candidate
 from wisp.search.limits import Limits
 from wisp.search.sampling import Sampler
 from wisp.search.space import Space
+from wisp.search.supernet import supernet_space
 
 SPACE = Space(6)
 SAMPLER = Sampler(SPACE)
+STAGES = [axis.name for axis in SPACE.axes].index("stages")
 seeds = st.integers(0, 10_000)
 
 
@@ -26,9 +28,9 @@ def random_of(seed: int) -> np.random.Generator:
 
 def test_the_axes_are_those_of_the_issue() -> None:
     names = {axis.name for axis in SPACE.axes}
-    assert {"image_size", "stem", "stem_width", "activation", "head", "stages"} <= names
+    assert {"image_size", "stem", "stem_width", "activation", "head", "augmentation", "stages"} <= names
     assert {f"stage4.{name}" for name in ("width", "depth", "kernel", "expansion", "stride")} <= names
-    assert len(SPACE.axes) == 6 + 4 * 6
+    assert len(SPACE.axes) == 7 + 4 * 6
     assert (min(SPACE.image_size), max(SPACE.image_size)) == (24, 128)
     assert SPACE.count > 10**15
 
@@ -67,7 +69,7 @@ def test_networks_round_trip_and_have_a_name_of_their_own(seed: int) -> None:
     assert SPACE.is_sound(genes)
     assert re.fullmatch(r"wisp-\d+k-\d+px-[0-9a-f]{6}", candidate.name)
     vector = SPACE.vector(genes)
-    assert vector.shape == (30,)
+    assert vector.shape == (len(SPACE.axes),)
     assert 0 <= vector.min() <= vector.max() <= 1
 
 
@@ -80,7 +82,7 @@ def test_mutants_are_neighbours(seed: int, changes: int) -> None:
     assert mutant != genes
     assert SPACE.is_sound(mutant)
     assert SPACE.canonical(mutant) == mutant
-    if mutant[5] == genes[5]:
+    if mutant[STAGES] == genes[STAGES]:
         assert sum(a != b for a, b in zip(genes, mutant, strict=True)) <= changes
 
 
@@ -110,10 +112,10 @@ def test_every_network_can_be_reached_by_mutation() -> None:
 
 def test_a_stage_that_appears_repeats_the_last_one() -> None:
     genes = SPACE.encode(Candidate("two", named("wisp-1m", 6), 48))
-    grown = SPACE.decode(SPACE.step(genes, 5, 1)).arch.options
+    grown = SPACE.decode(SPACE.step(genes, STAGES, 1)).arch.options
     assert grown.stages[2] == grown.stages[1].model_copy(update={"stride": 1})
-    assert SPACE.step(SPACE.step(genes, 5, 1), 5, -1) == genes
-    assert SPACE.step(genes, 5, -5) == genes  # the least number of stages stays
+    assert SPACE.step(SPACE.step(genes, STAGES, 1), STAGES, -1) == genes
+    assert SPACE.step(genes, STAGES, -5) == genes  # the least number of stages stays
 
 
 # Limits
@@ -240,3 +242,19 @@ def test_what_cannot_be_varied_is_repaired() -> None:
     dear = SPACE.encode(Candidate("dear", named("wisp-4m", 6), 128))
     assert not sampler.is_feasible(dear)
     assert sampler.is_feasible(sampler.vary(lambda: dear, random))
+
+
+def test_the_strength_of_augmentation_is_a_choice_where_it_is_asked_for() -> None:
+    space = Space(6, augmentation=(0.0, 0.5, 1.0, 1.5))
+    drawn = {space.decode(space.draw(random_of(seed))).augmentation for seed in range(60)}
+    assert drawn == {0.0, 0.5, 1.0, 1.5}
+    assert {SPACE.decode(SPACE.draw(random_of(seed))).augmentation for seed in range(20)} == {None}
+    genes = space.encode(Candidate("wisp-1m", named("wisp-1m", 6), 48))
+    assert space.decode(genes).augmentation == 1.0
+    weaker = space.step(genes, [axis.name for axis in space.axes].index("augmentation"), -1)
+    one, other = space.decode(genes), space.decode(weaker)
+    assert (one.arch, other.augmentation) == (other.arch, 0.5)
+    assert one.name != other.name
+    assert space.cost(genes) == space.cost(weaker)
+    assert space.encode(other) == weaker
+    assert set(supernet_space(space).augmentation) == {1.0}

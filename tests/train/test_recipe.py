@@ -172,3 +172,26 @@ def test_training_photos_are_decoded_larger() -> None:
     recipe = Recipe(image_size=32, cache_scale=1.5, geometry="crop")
     assert recipe.resize == ResizeRule(32, "crop")
     assert recipe.train_resize == ResizeRule(48, "crop")
+
+
+def test_the_strength_of_augmentation_scales_all_of_it() -> None:
+    recipe = Recipe(rotation_degrees=20.0, min_crop_area=0.5, color_jitter=0.3)
+    assert recipe.with_augmentation(None) == recipe.with_augmentation(1.0) == recipe
+    none = recipe.with_augmentation(0.0)
+    assert (none.rotation_degrees, none.min_crop_area, none.color_jitter, none.erasing) == (
+        0.0,
+        1.0,
+        0.0,
+        0.0,
+    )
+    half = recipe.with_augmentation(0.5)
+    assert (half.rotation_degrees, half.min_crop_area, half.color_jitter) == (10.0, 0.75, 0.15)
+    most = recipe.with_augmentation(2.0)
+    assert (most.rotation_degrees, most.min_crop_area, most.color_jitter, most.erasing) == (
+        40.0,
+        0.1,
+        0.6,
+        0.25,
+    )
+    assert Recipe(rotation_degrees=180.0).with_augmentation(2.0).rotation_degrees == 180.0
+    assert Recipe().with_augmentation(0.5).rotation_degrees is None  # not decided yet

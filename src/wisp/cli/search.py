@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     "--target-f1", type=click.FloatRange(0, 1), help="Take the cheapest network that reaches this macro F1."
 )
 @click.option("--sizes", metavar="N,N,...", help="Input sizes to try, pixels.  [default: as time allows]")
+@click.option(
+    "--augmentation", is_flag=True, help="Search the strength of augmentation together with the network."
+)
 @click.option("--trials", type=click.IntRange(min=1), help="Search no longer than so many short trainings.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
@@ -89,6 +92,7 @@ def search(
     max_latency: float | None,
     target_f1: float | None,
     sizes: str | None,
+    augmentation: bool,
     trials: int | None,
     seed: int,
     init: str,
@@ -145,6 +149,7 @@ def search(
             study=study,
             ray=ray,
             trials=trials,
+            augmentation=augmentation,
             sizes=None if sizes is None else _sizes(sizes),
         ),
     )

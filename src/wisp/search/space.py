@@ -60,7 +60,7 @@ class Space:
         stem_width: its channels.
         activation: of every layer but the projections.
         head: channels of the last 1 x 1 convolution, 0 for none.
-        augmentation: strength of the changes to training photos (`Recipe.with_augmentation`), which is a choice like the
+        augmentation: strength of the changes to training photos (`Recipe.with_augmentation`), a choice like the
             network's own, since a larger one needs more of it; None alone: as the recipe says.
         stages: how many of them.
         width, depth, kernel, expansion, stride, squeeze_excite: of each stage.

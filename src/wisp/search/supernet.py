@@ -23,8 +23,8 @@ _TRIES = 30
 def supernet_space(space: Space) -> Space:
     """The part of a space whose networks are sub-networks of its largest one, which is affordable to train.
 
-    Patches and a stride of 2 in both stages, one activation, no gates, one augmentation: what is left elastic are the resolution, all
-    widths, the depths, kernels and expansions.
+    Patches and a stride of 2 in both stages, one activation, no gates, one augmentation: what is left elastic are the
+    resolution, all widths, the depths, kernels and expansions.
 
     Raises:
         RecipeError: the input sizes are too small for it.

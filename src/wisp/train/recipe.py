@@ -113,6 +113,28 @@ class Recipe:
             vertical_flip=any_way_up if flip is None else flip,
         )
 
+    def with_augmentation(self, strength: float | None) -> Recipe:
+        """The same recipe with its changes to training photos made weaker or stronger by one number.
+
+        One magnitude for all changes is as good as one for each, and much less to search (Cubuk et al., 2020,
+        "RandAugment").
+
+        Args:
+            strength: 0 leaves mirroring alone, 1 is the recipe as it stands, 2 is the most; above 1 photos are also
+                erased in part. None: as it stands.
+        """
+        if strength is None or strength == 1:
+            return self
+        more = max(0.0, strength - 1)
+        return self.replace(
+            min_crop_area=max(1 - (1 - self.min_crop_area) * strength, 0.1),
+            color_jitter=min(self.color_jitter * strength, 1.0),
+            rotation_degrees=None
+            if self.rotation_degrees is None
+            else min(self.rotation_degrees * strength, 180.0),
+            erasing=min(self.erasing + 0.25 * more, 1.0),
+        )
+
     @property
     def is_resolved(self) -> bool:
         """Whether everything is decided, as a training needs it."""
