@@ -1,4 +1,4 @@
-"""The models that are shipped: python -m benchmarks.make_zoo SET DATA --runs RUNS.
+"""The models that are shipped: python -m benchmarks.make_zoo SET DATA --runs RUNS [--only NAME ...].
 
 Takes the finished runs of `python -m benchmarks.accuracy SET DATA --out RUNS` (three seeds of the default recipe,
 trained on the training split alone), picks of each network the seed with the best validation F1, measures every seed on
@@ -17,6 +17,7 @@ from pathlib import Path
 from wisp.data.folders import load_dataset
 from wisp.files import replacing, write_json, write_text
 from wisp.macs import count_onnx
+from wisp.models.starts import start_of_digest
 from wisp.records import TEST, TRAIN, VAL
 from wisp.score import LEADERBOARD_2021
 from wisp.train.run import MEASUREMENT, read_run
@@ -29,16 +30,22 @@ LARGEST_BYTES = 300_000
 
 @dataclass(frozen=True)
 class Shipped:
-    """A row of `benchmarks.accuracy` that is shipped under `name`."""
+    """A row of `benchmarks.accuracy` that is shipped under `name`; `pretrained`: trained with `--init pretrained`."""
 
     name: str
     model: str
     image_size: int
+    pretrained: bool = False
+
+    @property
+    def options(self) -> str:
+        """Of the command that trains it."""
+        return f"--networks {self.model}:{self.image_size}{' --init pretrained' if self.pretrained else ''}"
 
 
 NETWORKS = {
     "trashnet": (Shipped("trashnet-2m", "wisp-2m", 64),),
-    "waste9": (Shipped("waste9-2m", "wisp-2m", 64),),
+    "waste9": (Shipped("waste9-2m", "wisp-2m", 64), Shipped("waste9-1m", "wisp-1m", 64, pretrained=True)),
 }
 TITLES = {
     "trashnet": "Single pieces of household waste on a white board, as in the TrashNet photos.",
@@ -82,9 +89,12 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="the --out of benchmarks.accuracy")
     parser.add_argument("--out", type=Path, default=ZOO, help="where the models go")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="only these, by name")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for shipped in NETWORKS[arguments.set]:
+        if arguments.only and shipped.name not in arguments.only:
+            continue
         stem = f"{arguments.set}-{shipped.model}-{shipped.image_size}px-seed"
         folders = [arguments.runs / f"{stem}{seed}" for seed in range(arguments.seeds)]
         card, artifact = make_card(arguments.set, shipped, arguments.data, folders)
@@ -102,6 +112,10 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
     on_validation = [
         json.loads((folder / MEASUREMENT).read_text(encoding="utf-8"))["f1_macro"] for folder in folders
     ]
+    for other in runs:
+        start = start_of_digest(other.data.get("pretrained", ""))
+        if (start is not None) != shipped.pretrained:
+            raise SystemExit(f"{other.folder}: not trained with: {shipped.options}")
     best = max(range(len(folders)), key=on_validation.__getitem__)
     tests = [evaluate_artifact(run.artifact, dataset, TEST, baseline=LEADERBOARD_2021) for run in runs]
     chosen, run = tests[best], runs[best]
@@ -126,7 +140,7 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
         },
         training={
             "epochs": run.recipe.epochs,
-            "pretrained": False,
+            "pretrained": shipped.pretrained,
             "seeds": [each.recipe.seed for each in runs],
             "seed": run.recipe.seed,
             "recipe": asdict(run.recipe),
@@ -143,8 +157,8 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
             "graph": count_onnx(run.artifact).total,
         },
         limits=LIMITS[name],
-        made_by=f"python -m benchmarks.accuracy {name} DATA --out RUNS && "
-        f"python -m benchmarks.make_zoo {name} DATA --runs RUNS",
+        made_by=f"python -m benchmarks.accuracy {name} DATA --out RUNS {shipped.options} && "
+        f"python -m benchmarks.make_zoo {name} DATA --runs RUNS --only {shipped.name}",
     )
     return card, run.artifact
 
