@@ -62,6 +62,10 @@ SOURCES = {
         "Public photos of styrofoam and of cartons.",
     ),
 }
+START = (
+    "For the weights that it began with: a part of Tiny ImageNet (Stanford CS231n, 2015), research use; see `--init "
+    "pretrained`."
+)
 LIMITS = {
     "trashnet": (
         "It knows one object at a time, on a plain light background, as TrashNet shows it. On litter in the wild, on a "
@@ -130,7 +134,7 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
         data={
             "name": name,
             "photos": {split: len(dataset.split(split)) for split in (TRAIN, VAL, TEST)},
-            "sources": list(SOURCES[name]),
+            "sources": [*SOURCES[name], *([START] if shipped.pretrained else [])],
         },
         network={
             "name": shipped.model,

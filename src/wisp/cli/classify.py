@@ -16,7 +16,7 @@ from wisp.cli import columns
     "--model",
     type=click.Path(path_type=Path),
     help="A model.onnx, the run folder it lies in, or the name of a shipped model (see `wisp zoo`).  "
-    "[default: waste9-2m]",
+    "[default: waste9-1m]",
 )
 @click.option(
     "--top",

@@ -8,7 +8,7 @@ from pathlib import Path
 from wisp.errors import ModelError
 from wisp.zoo.card import ModelCard
 
-DEFAULT = "waste9-2m"
+DEFAULT = "waste9-1m"
 """The model that `wisp classify` takes where none is named."""
 
 _FOLDER = Path(__file__).parent
