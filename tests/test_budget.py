@@ -114,6 +114,12 @@ def test_a_damaged_state_is_refused(path: Path, text: str) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match=r"optimize\.json: damaged, cannot resume; .*--overwrite"):
         Budget.resume(path, 60.0, SETTINGS, started=0.0)
+    assert Budget.begun_with(path) == {}
+
+
+def test_what_a_job_was_begun_with(path: Path, now: list[float]) -> None:
+    Budget.begin(path, 60.0, SETTINGS, started=now[0])
+    assert Budget.begun_with(path) == SETTINGS
 
 
 def test_a_missing_state_is_refused(path: Path) -> None:

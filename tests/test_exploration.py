@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +26,12 @@ from wisp.models import build
 from wisp.models.starts import pack_weights
 from wisp.pipeline import Outcome, Settings, optimize
 from wisp.runtime import Classifier
+from wisp.search.ladder import known_good
 from wisp.search.limits import Limits
+from wisp.search.sampling import Sampler
 from wisp.search.simulation import LearningCurves
 from wisp.search.space import Space
-from wisp.search.store import TrialStore
+from wisp.search.store import TrialStore, begun_with
 from wisp.search.strategy import Result
 from wisp.search.study import Assignment
 from wisp.search.study import Outcome as TrialOutcome
@@ -124,6 +132,13 @@ def test_a_whole_search(data: Path, tmp_path: Path) -> None:
     summary = json.loads((out / "search.json").read_text())
     assert (summary["trials"], summary["failed"]) == (4, 0)
     assert 0 < summary["hypervolume"] < 1
+    run = summary["this_run"]
+    assert run["trials"] == 4
+    setup = sum(trial.result.setup_seconds for trial in trials)
+    trained = summary["training_seconds"] - setup
+    assert setup > 0
+    assert run["setup_seconds"] == pytest.approx(setup, abs=0.01)
+    assert run["overhead_share"] == pytest.approx(1 - trained / run["seconds"], abs=0.1)
     assert list((out / "trials").iterdir()) == []
 
 
@@ -155,6 +170,98 @@ def test_interrupted_and_resumed_it_is_the_same_search(
     assert stored(out) == trials
 
 
+@pytest.mark.slow
+def test_killed_with_all_its_workers_it_loses_only_what_ran(data: Path, tmp_path: Path) -> None:
+    """SIGKILL for the command and its processes in the middle of a search, twice; then to the end."""
+    out = tmp_path / "out"
+    search = SearchSettings(trials=16, sizes=(24, 32), limits=Limits(macs=400_000), strategy="evolution")
+    words = (
+        "--strategy evolution --trials 16 --sizes 24,32 --max-macs 400000 --workers 2 --budget 20m --resume"
+    )
+    command = [sys.executable, "-m", "wisp", "search", str(data), "--out", str(out), *words.split()]
+    told: list[Any] = []
+    spent = 0.0
+    for wanted in (3, 8):
+        process = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            while _ended(out) < wanted and process.poll() is None:
+                time.sleep(0.05)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        _, printed = process.communicate()
+        assert process.returncode == -signal.SIGKILL, printed
+        left = [trial for trial in stored(out) if trial.result]
+        assert [trial for trial in left if trial.number in {before.number for before in told}] == told
+        assert len(stored(out)) - len(left) <= 2  # what ran
+        told = left
+        seconds = json.loads((out / "optimize.json").read_text())["spent_seconds"]
+        assert seconds > spent
+        spent = seconds
+    began = time.monotonic()
+    plain = Settings(data, out, budget_seconds=1200.0, workers=1, max_macs=400_000, search=search)
+    outcome = optimize(plain, resume=True, progress=False)
+    assert outcome.seconds >= spent + 0.9 * (time.monotonic() - began)
+    trials = stored(out)
+    assert [trial.number for trial in trials] == list(range(16))
+    assert all(trial.result and not trial.result.error for trial in trials)
+    assert [trials[before.number] for before in told] == told
+    assert list((out / "trials").iterdir()) == []  # what was running went on, and left nothing behind
+
+
+def _ended(out: Path) -> int:
+    """Trials with a result, of a search that another process runs."""
+    known = begun_with(out / "trials.db", "search") if (out / "trials.db").is_file() else None
+    return sum(trial.result is not None for trial in stored(out)) if known else 0
+
+
+def test_a_long_optimize_searches_and_keeps_its_strategy(
+    data: Path, tmp_path: Path, by_formula: type[ByFormula]
+) -> None:
+    out = tmp_path / "out"
+    asked = settings_for(data, out, SEARCH)
+    by_formula.interrupt_at = 4
+    plain = replace(asked, search=None, max_macs=400_000)
+    with pytest.raises(KeyboardInterrupt):
+        optimize(plain, progress=False)
+    kept = json.loads((out / "optimize.json").read_text())["settings"]
+    assert kept["strategy"] == "evolution"
+    before = stored(out)
+    assert len(before) == 5
+    # evolution begins with the hand-made networks that the limit leaves
+    known = known_good(Sampler(Space(3), Limits(macs=400_000)))
+    assert [trial.proposal.genes for trial in before][: len(known)] == known[:5]
+    # a budget for which the ladder would be taken: the job goes on as it was begun
+    by_formula.interrupt_at = 6
+    with pytest.raises(KeyboardInterrupt):
+        optimize(replace(plain, budget_seconds=200.0), resume=True, progress=False)
+    assert stored(out)[:4] == before[:4]
+    assert len(stored(out)) == 7
+    with pytest.raises(InputError, match=r"begun with strategy = 'evolution', not 'ladder'"):
+        optimize(replace(plain, strategy="ladder"), resume=True, progress=False)
+    with pytest.raises(RecipeError, match=r"--strategy guess: .*known: ladder, evolution, optuna, random"):
+        optimize(replace(plain, out=tmp_path / "other", strategy="guess"), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "workers", "steps", "searches"),
+    [
+        (120.0, 2, 27, False),  # the demo
+        (180.0, 8, 1, False),  # however fast the machine: there is no time to start, decode and export in
+        (600.0, 2, 27, False),  # the default budget on 1,800 photos
+        (1200.0, 2, 27, True),
+        (3600.0, 2, 128, True),  # 8,000 photos
+        (1200.0, 2, 128, False),
+        (600.0, 2, 1, True),  # few photos
+        (600.0, 16, 27, True),
+    ],
+)
+def test_short_budgets_stay_with_the_ladder(seconds: float, workers: int, steps: int, searches: bool) -> None:
+    assert exploration.is_worth_searching(seconds, workers, steps) is searches
+
+
 def test_a_search_that_only_fails_is_one_line(
     data: Path, tmp_path: Path, by_formula: type[ByFormula]
 ) -> None:
@@ -167,7 +274,7 @@ def test_a_search_that_only_fails_is_one_line(
     ("changes", "message"),
     [
         ({"limits": Limits(macs=10)}, r"--max-macs 10 \(nearest: [\d,]+ MACs\)"),
-        ({"strategy": "guess"}, "--strategy guess: there is none of this name"),
+        ({"strategy": "guess"}, "--strategy guess: there is none of this name; known: "),
         ({"sizes": (33,)}, "--sizes 33: the space has 24, 32"),
         (
             {"limits": Limits(latency_ms=1.0, measure=lambda candidate: 0.5), "storage": "sqlite:///x.db"},

@@ -65,7 +65,7 @@ def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def settings_for(data: Path, out: Path, **changes: Any) -> Settings:
-    return replace(Settings(data, out, budget_seconds=3600.0, workers=1), **changes)
+    return replace(Settings(data, out, budget_seconds=3600.0, workers=1, strategy="ladder"), **changes)
 
 
 @pytest.fixture(scope="module")

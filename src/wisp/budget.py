@@ -64,6 +64,14 @@ class Budget:
                 )
         return cls(path, seconds, settings, started, before, plans)
 
+    @staticmethod
+    def begun_with(path: Path) -> dict[str, Any]:
+        """The settings of the job that `path` describes; none where it is damaged, which `resume` will say."""
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
     def spent(self) -> float:
         """Seconds that the job has taken so far."""
         return self._before + time.monotonic() - self.started

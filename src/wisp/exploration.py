@@ -20,7 +20,7 @@ from wisp.rounds import Rounds
 from wisp.score import F1_FLOOR
 from wisp.search.candidate import Candidate
 from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
-from wisp.search.front import hypervolume, preference
+from wisp.search.front import SAFE_F1, hypervolume, preference
 from wisp.search.limits import Limits
 from wisp.search.sampling import Sampler
 from wisp.search.space import Space
@@ -35,6 +35,11 @@ TRIALS, DATABASE, SUMMARY, LATENCIES = "trials", "trials.db", "search.json", "la
 # Of the whole budget; the rest trains the best of the search for longer.
 _SEARCH_SHARE = 0.6
 _GRACE_SECONDS = 3.0  # a training that is late ends after its epoch
+# When a search is worth more than the ladder. Below five minutes, starting, decoding and exporting take what it would
+# search with. And the unit of training (150 of them make a search) must be as long as the ladder's shortest training:
+# after fewer epochs than 8 networks say little about themselves, and good ones are not told from bad ones.
+LEAST_SEARCH_SECONDS = 300.0
+LEAST_UNIT_EPOCHS = 8
 _FINALISTS = 4  # at least; or twice as many as are trained side by side
 _RETRIES = 2
 _FLOOR_REACH = 0.1  # F1 that a finalist may still be expected to gain
@@ -112,6 +117,18 @@ class Photos:
     steps_per_epoch: int
     described: Mapping[str, Any] = field(repr=False)
     skip_unreadable: bool = False
+
+
+def is_worth_searching(budget_seconds: float, workers: int, steps_per_epoch: int) -> bool:
+    """Whether a budget is long enough for a search to find more than the ladder; see `LEAST_UNIT_EPOCHS`.
+
+    Args:
+        budget_seconds: wall time of the whole job.
+        workers: trainings side by side.
+        steps_per_epoch: of the photos at hand.
+    """
+    epochs = unit_epochs(_SEARCH_SHARE * budget_seconds * workers, steps_per_epoch)
+    return budget_seconds >= LEAST_SEARCH_SECONDS and epochs >= LEAST_UNIT_EPOCHS
 
 
 def explore(
@@ -259,7 +276,7 @@ def _best_of_each(trials: Sequence[StoredTrial]) -> list[StoredTrial]:
 
 
 def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | None) -> list[StoredTrial]:
-    """Whom to train longer, in order of interest: spread over the front, its lowest score first.
+    """Whom to train longer, in order of interest: spread over the front, the lowest score safely above the floor first.
 
     Those far below the score's floor are left out: longer training would not lift them over it. With a target, the
     cheapest that are within 0.03 of it come first: they will still gain.
@@ -268,7 +285,7 @@ def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | Non
     by_f1 = sorted(trials, key=lambda trial: -(trial.result.f1 if trial.result else 0.0))
     trials = promising or by_f1[:count]
     points = [(trial.result.macs, trial.result.f1) for trial in trials if trial.result]
-    order = preference(points, count)
+    order = preference(points, count, least_f1=SAFE_F1)
     if target_f1 is not None:
         near = sorted(
             (index for index, (_, f1) in enumerate(points) if f1 >= target_f1 - 0.03),
@@ -288,6 +305,8 @@ def _summarise(study: Study, trials: Sequence[StoredTrial], seconds: float, work
     """What the search did, in numbers: search.json."""
     results = [trial.result for trial in trials if trial.result]
     points = [(result.macs, result.f1) for result in results if not result.error]
+    setup = sum(result.setup_seconds for result in study.ran)
+    trained = sum(result.seconds for result in study.ran) - setup
     write_json(
         out / SUMMARY,
         {
@@ -297,9 +316,13 @@ def _summarise(study: Study, trials: Sequence[StoredTrial], seconds: float, work
             "hypervolume_macs": [LEAST_MACS, MOST_MACS],
             "training_seconds": round(sum(result.seconds for result in results), 1),
             "this_run": {
+                "trials": len(study.ran),
                 "seconds": round(seconds, 1),
                 "workers": workers,
                 "deciding_seconds": round(study.overhead_seconds, 2),
+                "setup_seconds": round(setup, 2),
+                # Of the workers' time: starting processes, deciding, setting trainings up, waiting for the last ones.
+                "overhead_share": round(max(0.0, 1 - trained / (workers * seconds)), 4),
             },
         },
     )

@@ -1,6 +1,6 @@
 """The main job, top to bottom: from a folder of photos to one small classifier that is measured and ready to run.
 
-photos -> inspect -> decode -> train a ladder, then the best of it longer -> choose on validation -> measure on test
+photos -> inspect -> decode -> a ladder or a search, then its best for longer -> choose on validation -> measure on test
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from wisp.data.folders import load_dataset
 from wisp.data.inspection import Inspection, inspect_folder
 from wisp.errors import DataError, InputError, RecipeError
 from wisp.evaluation import Evaluation
-from wisp.exploration import DATABASE, LATENCIES, SUMMARY, TRIALS, Photos, SearchSettings, explore
+from wisp.exploration import (
+    DATABASE,
+    LATENCIES,
+    SUMMARY,
+    TRIALS,
+    Photos,
+    SearchSettings,
+    explore,
+    is_worth_searching,
+)
 from wisp.files import replacing, write_json
 from wisp.models import find_start, named
 from wisp.models.starts import PRETRAINED, SCRATCH
@@ -31,8 +40,10 @@ from wisp.rounds import Rounds
 from wisp.score import F1_FLOOR, LEADERBOARD_2021, Baseline
 from wisp.search.candidate import Candidate, Trial
 from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
-from wisp.search.ladder import ladder
-from wisp.search.selection import choose
+from wisp.search.ladder import LADDER, ladder
+from wisp.search.limits import Limits
+from wisp.search.selection import choose, is_safe
+from wisp.search.strategies import DEFAULT, STRATEGIES
 from wisp.train.photos import load_photos
 from wisp.train.recipe import Recipe
 from wisp.train.run import (
@@ -68,7 +79,8 @@ class Settings:
     workers: int = 2
     skip_unreadable: bool = False
     recipe: Recipe = field(default_factory=Recipe)
-    search: SearchSettings | None = None  # None: the ladder
+    strategy: str | None = None  # `ladder`, or who decides in a search; None: see `_decided`
+    search: SearchSettings | None = None  # what is asked of a search, its strategy included
     init: str = SCRATCH  # what trainings begin with: see `wisp.models.find_start`
 
 
@@ -123,11 +135,12 @@ def optimize(
     started = time.monotonic() if started is None else started
     _check_settings(settings)
     dataset = load_dataset(settings.data, progress=progress)
+    resuming = resume and (settings.out / STATE).is_file()
+    settings = _decided(settings, dataset, resuming=resuming)
     if settings.search is None:
         every = ladder(len(dataset.classes), max_macs=settings.max_macs)
     else:
         settings.search.check(len(dataset.classes))
-    resuming = resume and (settings.out / STATE).is_file()
     contents = (*RUN_FILES, STATE, CANDIDATES, DATABASE, LATENCIES, SUMMARY, TRIALS)
     if not resuming:
         check_folder(settings.out, contents=contents, overwrite=overwrite)
@@ -218,13 +231,12 @@ def _explore(
     progress: bool,
 ) -> Rounds:
     """Search in place of the ladder."""
-    batch_size = min(settings.recipe.batch_size, len(dataset.split(TRAIN)))
     return explore(
         search,
         photos=Photos(
             settings.data,
             len(dataset.classes),
-            len(dataset.split(TRAIN)) // max(1, batch_size),
+            _steps_per_epoch(settings, dataset),
             described,
             settings.skip_unreadable,
         ),
@@ -239,6 +251,31 @@ def _explore(
         target_f1=settings.target_f1,
         progress=progress,
     )
+
+
+def _decided(settings: Settings, dataset: Dataset, *, resuming: bool) -> Settings:
+    """The settings with ladder or search decided: as asked, else as the job was begun, else by the budget."""
+    if settings.search is not None:
+        return settings
+    strategy = settings.strategy
+    if strategy is None and resuming:
+        strategy = Budget.begun_with(settings.out / STATE).get("strategy")
+    if strategy is None:
+        steps = _steps_per_epoch(settings, dataset)
+        worth_it = is_worth_searching(settings.budget_seconds, settings.workers, steps)
+        strategy = DEFAULT if worth_it else LADDER
+    if strategy == LADDER:
+        return replace(settings, strategy=LADDER)
+    if strategy not in STRATEGIES:
+        known = ", ".join((LADDER, *STRATEGIES))
+        raise RecipeError(f"--strategy {strategy}: there is none of this name; known: {known}")
+    search = SearchSettings(strategy=strategy, limits=Limits(macs=settings.max_macs))
+    return replace(settings, strategy=strategy, search=search)
+
+
+def _steps_per_epoch(settings: Settings, dataset: Dataset) -> int:
+    photos = len(dataset.split(TRAIN))
+    return photos // max(1, min(settings.recipe.batch_size, photos))
 
 
 def _check_settings(settings: Settings) -> None:
@@ -266,7 +303,7 @@ def _begin(settings: Settings, started: float, *, resuming: bool) -> Budget:
         "data": str(settings.data.resolve()),
         "seed": settings.seed,
         "max_macs": settings.max_macs,
-        "strategy": settings.search.strategy if settings.search else "ladder",
+        "strategy": settings.search.strategy if settings.search else LADDER,
         "skip_unreadable": settings.skip_unreadable,
         "init": settings.init,
         "baseline": asdict(settings.baseline),
@@ -379,6 +416,11 @@ def _notes(
         yield (
             f"no candidate reached F1 {wanted:g}{floor} on validation; this is the most accurate one ({f1:.4f}): give "
             "it more time (--budget) or more photos"
+        )
+    elif settings.target_f1 is None and not is_safe(chosen.measurement):
+        yield (
+            f"F1 {f1:.4f} on validation is too near the score's floor ({F1_FLOOR:g}) to be sure of it on other photos, "
+            "and no candidate is safely above; this one is the safest: give it more time (--budget) or more photos"
         )
     if settings.init != SCRATCH:
         whose = "that came with wisp" if settings.init == PRETRAINED else f"of {settings.init}"

@@ -78,18 +78,23 @@ class ShortTraining:
         proposal, candidate = assignment.proposal, self.space.decode(assignment.proposal.genes)
         macs = self.space.cost(proposal.genes).macs
         began = time.monotonic()
+        trained: float | None = None  # all of it
         try:
             with one_thread():
                 if proposal.elastic:
                     f1, state = self._train_supernet(assignment, candidate)
                 elif proposal.epochs:
-                    f1, state = self._train(assignment, candidate)
+                    f1, state, trained = self._train(assignment, candidate)
                 else:
                     f1, state = self._measure(assignment, candidate)
         except TrainingError as error:
             return Outcome(Result(0.0, macs, time.monotonic() - began, str(error)))
         weights = pack_weights(state, candidate.arch, elastic=proposal.elastic)
-        return Outcome(Result(f1, macs, time.monotonic() - began), weights)
+        seconds = time.monotonic() - began
+        setup = (
+            0.0 if trained is None else max(0.0, seconds - trained)
+        )  # of a resumed one, less than there was
+        return Outcome(Result(f1, macs, seconds, setup_seconds=setup), weights)
 
     def trial_recipe(self, number: int, proposal: Proposal) -> Recipe:
         """The recipe of trial `number`."""
@@ -101,8 +106,8 @@ class ShortTraining:
             seed=(self.seed * 1_000_003 + number) % 2**31,
         )
 
-    def _train(self, assignment: Assignment, candidate: Candidate) -> tuple[float, dict[str, Tensor]]:
-        """Validation F1, and the weights behind it."""
+    def _train(self, assignment: Assignment, candidate: Candidate) -> tuple[float, dict[str, Tensor], float]:
+        """Validation F1, the weights behind it, and the seconds of training and validation alone."""
         recipe = self.trial_recipe(assignment.number, assignment.proposal)
         folder = self.folder / f"{assignment.number:05d}"
         run = open_run(folder, recipe, candidate.arch, dict(self.described), resume=True)
@@ -116,7 +121,7 @@ class ShortTraining:
         )
         state = run.load_model().state_dict()
         shutil.rmtree(folder)
-        return result.f1_val or 0.0, state
+        return result.f1_val or 0.0, state, result.seconds
 
     def _train_supernet(
         self, assignment: Assignment, candidate: Candidate

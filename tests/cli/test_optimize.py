@@ -71,7 +71,7 @@ def test_every_option_arrives(job: Pipeline, tmp_path: Path) -> None:
     arguments = [
         *("optimize", "photos", "--out", "out", "--budget", "1.5h", "--seed", "7", "--target-f1", "0.8"),
         *("--max-macs", "900000", "--workers", "3", "--recipe", str(tmp_path / "recipe.toml")),
-        *("--skip-unreadable", "--resume", "--preset", "team-code-2021"),
+        *("--skip-unreadable", "--resume", "--preset", "team-code-2021", "--strategy", "optuna"),
     ]
     assert run(arguments) == 0
     given = job.given
@@ -79,6 +79,7 @@ def test_every_option_arrives(job: Pipeline, tmp_path: Path) -> None:
     assert (given.workers, given.recipe.learning_rate, given.skip_unreadable) == (3, 0.001, True)
     assert given.baseline == PRESETS["team-code-2021"]
     assert job.options["resume"] is True
+    assert given.strategy == "optuna"
 
 
 def test_a_baseline_of_ones_own(job: Pipeline) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wisp.score import score
-from wisp.search.front import Point, hypervolume, pareto, preference, ranks
+from wisp.search.front import SAFE_F1, Point, hypervolume, pareto, preference, ranks
 
 LEAST, MOST = 1e4, 1e6
 points = st.lists(
@@ -84,6 +84,13 @@ def test_preference_is_by_rank_and_begins_with_the_lowest_score_of_the_front(giv
             assert score(f1, macs) == min(sound)
         else:  # the score is blind there, and would take the cheapest
             assert f1 == max(f1 for _, f1 in front)
+
+
+def test_one_near_the_floor_can_be_asked_to_wait() -> None:
+    points = [(50_000.0, 0.51), (200_000.0, 0.56), (2_000_000.0, 0.6)]
+    assert preference(points)[0] == 0
+    assert preference(points, least_f1=SAFE_F1)[0] == 1
+    assert preference(points[:1], least_f1=SAFE_F1) == [0]
 
 
 def test_preference_covers_the_front() -> None:

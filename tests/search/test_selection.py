@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,6 +55,26 @@ def test_the_same_network_trained_twice_counts_with_its_better_training() -> Non
     short, long = trial(0.6, 10**6, "n"), trial(0.7, 10**6, "n", 50)
     assert choose([short, long]) is long
     assert choose([long, trial(0.5, 10**6, "n", 90)]) is long
+
+
+def measured(f1: float, macs: int, low: float) -> Trial:
+    plain = trial(f1, macs)
+    return replace(plain, measurement=replace(plain.measurement, f1_ci95=(low, f1 + 0.05)))
+
+
+def test_one_safely_above_the_floor_beats_any_that_may_fall_below_it() -> None:
+    risky, safe, safer = (
+        measured(0.53, 100_000, 0.48),
+        measured(0.57, 900_000, 0.52),
+        measured(0.7, 10**7, 0.66),
+    )
+    assert risky.measurement.score < safe.measurement.score
+    assert choose([risky, safe, safer]) is safe
+    assert choose([risky, safe, safer], target_f1=0.52) is risky  # a target is the user's own margin
+    # none is safe: the safest, not the cheapest; a point that is high with a wide interval is no safer
+    wide = measured(0.58, 50_000, 0.45)
+    assert choose([risky, wide]) is risky
+    assert best_candidates([wide, risky, safe], 3) == [each.candidate for each in (safe, risky, wide)]
 
 
 def test_target_takes_the_cheapest_that_reaches_it() -> None:

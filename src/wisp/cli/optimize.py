@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     help="Wall time for everything, such as 90s, 10m or 1.5h.",
 )
 @click.option(
+    "--strategy",
+    metavar="NAME",
+    help="ladder, or who decides in a search: evolution, optuna, random, supernet.  [default: by the budget]",
+)
+@click.option(
     "--target-f1", type=click.FloatRange(0, 1), help="Take the cheapest network that reaches this macro F1."
 )
 @click.option(
@@ -63,6 +68,7 @@ def optimize(
     data: Path,
     out: Path,
     budget: float,
+    strategy: str | None,
     target_f1: float | None,
     max_macs: int | None,
     seed: int,
@@ -101,6 +107,7 @@ def optimize(
         skip_unreadable=skip_unreadable,
         recipe=Recipe.load(recipe_file) if recipe_file else Recipe(),
         init=init,
+        strategy=strategy,
     )
     try:
         outcome = run_pipeline(settings, resume=resume, overwrite=overwrite, started=started)

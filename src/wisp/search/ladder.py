@@ -13,6 +13,8 @@ from wisp.search.candidate import Candidate
 from wisp.search.sampling import Sampler
 from wisp.search.space import Genes
 
+LADDER = "ladder"  # its name among the strategies
+
 # In order of interest: what a short budget should try first comes first. The middle of the ladder scores best on
 # small waste sets; the ends show what more or less computation would change.
 RUNGS: tuple[tuple[str, int], ...] = (

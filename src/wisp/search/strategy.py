@@ -44,12 +44,15 @@ class Result:
         macs: of the deployed network, one image.
         seconds: that the training took.
         error: why it failed; empty where it did not.
+        setup_seconds: of these seconds, those beside training and validation: reading photos, building the network,
+            handing its weights on.
     """
 
     f1: float
     macs: int
     seconds: float
     error: str = ""
+    setup_seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json.dumps` takes."""

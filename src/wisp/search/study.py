@@ -48,6 +48,7 @@ class Study:
         left: seconds of the budget that are left; no further trial begins at 0, but one there must be.
         most_trials: no further trial begins after so many; None for no limit.
         overhead_seconds: time so far that neither trained nor waited for training.
+        ran: results of the trials that ran here, in this run.
     """
 
     strategy: Strategy
@@ -58,6 +59,7 @@ class Study:
     left: Callable[[], float] = lambda: float("inf")
     most_trials: int | None = None
     overhead_seconds: float = 0.0
+    ran: list[Result] = field(default_factory=list)
     _proposals: list[Proposal] = field(default_factory=list, repr=False)
     _told: set[int] = field(default_factory=set, repr=False)
     _mine: set[int] = field(default_factory=set, repr=False)
@@ -131,6 +133,7 @@ class Study:
         """A result: into the log, and to the strategy."""
         self._catch_up(turn)
         self._mine.discard(number)
+        self.ran.append(outcome.result)
         if number in self._told:  # taken over by another machine, which was faster
             return
         self._sequence += 1
