@@ -24,15 +24,19 @@ LONG = {
         "python -m benchmarks.accuracy waste9 DATA --out RUNS --record docs/records/FILE.json",
     ),
     "compression": ("python -m benchmarks.compression RUN DATA --out docs/records/FILE.json",),
+    "front": ("python -m benchmarks.front DATA --out RUNS --record docs/records/FILE.json docs/records/FILE.md",),
     "fuzz_submissions": (
         "python -m benchmarks.fuzz_submissions --cases 10000 --record docs/records/FILE.md",
     ),
     "make_zoo": ("python -m benchmarks.make_zoo SET DATA --runs RUNS",),
     "macs_counters": ("python -m benchmarks.macs_counters --record docs/records/FILE.md",),
+    "search_scaling": (
+        "python -m benchmarks.search_scaling simulated --out RUNS --record docs/records/FILE.json",
+        "python -m benchmarks.search_scaling processes DATA --out RUNS --record docs/records/FILE.json",
+    ),
     "search_strategies": (
         "python -m benchmarks.search_strategies real DATA --out RUNS --record docs/records/FILE.json",
         "python -m benchmarks.search_strategies simulated --out RUNS --record docs/records/FILE.json",
-        "python -m benchmarks.search_strategies scaling --out RUNS --record docs/records/FILE.json",
     ),
     "synthetic_difficulty": ("python -m benchmarks.synthetic_difficulty --out docs/records/FILE.json",),
 }

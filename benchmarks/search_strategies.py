@@ -3,13 +3,11 @@
     python -m benchmarks.search_strategies real DATA --out FOLDER [--minutes 20] [--seeds 0 1 2] [--strategies NAME ...]
     python -m benchmarks.search_strategies collect --out FOLDER [--minutes 20] [--record FILE.json]
     python -m benchmarks.search_strategies simulated --out FOLDER [--record FILE.json]
-    python -m benchmarks.search_strategies scaling --out FOLDER [--record FILE.json]
 
 `real` trains on photos, every search on one core, all strategies with the same minutes of processor time, seeds, input
 sizes and recipe. Several may run side by side into one folder, each with strategies or seeds of its own; `collect`
 then reads what is there. A search that is finished is not repeated; one that was interrupted goes on. A trial that
 ended when the time was used up is not counted. `simulated` does the same on networks that learn by formula, in minutes.
-`scaling` measures the time that deciding and writing down takes, and how busy it leaves 1 to 1,000 simulated workers.
 With `--record`, a table (.md) lies beside the JSON file.
 """
 
@@ -66,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=("real", "collect", "simulated", "scaling"))
+    parser.add_argument("what", choices=("real", "collect", "simulated"))
     parser.add_argument("data", type=Path, nargs="?", help="photos, for `real`")
     parser.add_argument("--out", type=Path, required=True, help="where the searches are kept")
     parser.add_argument(
@@ -77,19 +75,16 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", choices=tuple(STRATEGIES), default=tuple(STRATEGIES))
     parser.add_argument("--record", type=Path, help="JSON file to write, and a table (.md) beside it")
     arguments = parser.parse_args()
-    if arguments.what == "scaling":
-        numbers, bars, text = scaling(arguments.out)
-    else:
-        if arguments.what == "real":
-            if arguments.data is None:
-                parser.error("real: give a folder of photos")
-            search_photos(arguments)
-        elif arguments.what == "simulated":
-            search_formulas(arguments)
-        simulated = arguments.what == "simulated"
-        found = collect(arguments.out, arguments.minutes, arguments.strategies, arguments.seeds, simulated)
-        numbers, bars = compare(found, arguments.minutes)
-        text = table(numbers)
+    simulated = arguments.what == "simulated"
+    if arguments.what == "real":
+        if arguments.data is None:
+            parser.error("real: give a folder of photos")
+        search_photos(arguments)
+    elif simulated:
+        search_formulas(arguments)
+    found = collect(arguments.out, arguments.minutes, arguments.strategies, arguments.seeds, simulated)
+    numbers, bars = compare(found, arguments.minutes)
+    text = table(numbers)
     print(text)
     if arguments.record is not None:
         write_text(arguments.record.with_suffix(".md"), text)
@@ -328,52 +323,6 @@ def table(numbers: Mapping[str, Any]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
-
-
-# Scaling
-
-
-def scaling(out: Path) -> tuple[dict[str, Any], list[Bar], str]:
-    """How busy many workers are, when one process decides and writes everything down."""
-    space = Space(6)
-    sampler = Sampler(space, LIMITS)
-    training = SimulatedTraining(LearningCurves(space))
-    rows = []
-    for workers in (1, 10, 100, 1000):
-        trials = max(200, 4 * workers)
-        (out / f"scaling-{workers}.db").unlink(missing_ok=True)
-        store = TrialStore(out / f"scaling-{workers}.db", STUDY, {})
-        strategy = make_strategy("evolution", sampler, seed=0, epochs=8, founders=max(FOUNDERS, workers))
-        # Once for the time that a trial takes to decide and to write down, here, with the database on this disk ...
-        plain = SimulatedExecutor(workers, seconds=lambda _: 600.0)
-        study = Study(strategy, store, plain, training, most_trials=trials)
-        study.run()
-        store.close()
-        dispatch = study.overhead_seconds / trials
-        # ... and then with that time in the simulation, with workers that fail and straggle.
-        busy = SimulatedExecutor(
-            workers, seconds=lambda _: 600.0, straggling=0.3, failures_an_hour=0.05, dispatch_seconds=dispatch
-        )
-        list(busy.run(_nothing, range(trials)))
-        rows.append(
-            {
-                "workers": workers,
-                "trials": trials,
-                "deciding_ms": round(1000 * dispatch, 2),
-                "utilisation": round(busy.utilisation, 4),
-            }
-        )
-    text = "| workers | trials | deciding, ms a trial | share of time busy |\n| ---: | ---: | ---: | ---: |\n"
-    text += "".join(
-        f"| {row['workers']:,} | {row['trials']:,} | {row['deciding_ms']} | {row['utilisation']:.1%} |\n"
-        for row in rows
-    )
-    bars = [Bar(f"{row['workers']} workers: share of time busy", row["utilisation"], 0.9) for row in rows]
-    return {"trial_seconds": 600, "scaling": rows}, bars, text
-
-
-def _nothing(number: int) -> Outcome | None:
-    return None
 
 
 if __name__ == "__main__":

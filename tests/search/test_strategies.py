@@ -380,7 +380,7 @@ def test_sub_networks_are_sub_networks() -> None:
 def test_a_thousand_workers_are_busy() -> None:
     """With workers that fail and straggle, and 50 ms of deciding and writing down for every trial, one at a time.
 
-    `python -m benchmarks.search_strategies scaling` measures that time, and this at full length.
+    `python -m benchmarks.search_scaling simulated` measures that time, and this at full length.
     """
     strategy, training = evolution(0), SimulatedTraining(LearningCurves(SPACE))
     executor = SimulatedExecutor(
