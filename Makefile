@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # At these network sizes one thread a process is fastest; tests run two processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test bench lint types unit setup clean lock
+.PHONY: demo test bench bench-front lint types unit setup clean lock
 
 setup: $(VENV)/.installed
 
@@ -35,6 +35,12 @@ test: lint types unit
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# Hours: our networks against known families, e.g. make bench-front DATA=photos FRONT='--epochs 100 --limit-minutes 60'
+DATA ?= ../shared/data/trashnet/photos
+OUT ?= runs/front
+bench-front: setup
+	$(BIN)/python -m benchmarks.front $(DATA) --out $(OUT) $(FRONT)
 
 # Write constraints.txt anew from the ranges of pyproject.toml.
 lock:

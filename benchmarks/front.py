@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,10 +20,10 @@ from benchmarks.front_trainings import (
     Entrant,
     Point,
     Training,
-    interrupted_after,
-    measure_point,
+    measure_points,
     measure_step,
     run_training,
+    work_for,
 )
 from benchmarks.outcome import Bar, finish
 from benchmarks.peers import PEERS, SIZES
@@ -93,11 +92,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         _estimate(tasks, executor, photos=len(dataset.split(TRAIN)))
         return
     _train(tasks, executor, dataset, arguments.limit_minutes)
-    points = []
-    for entrant in entrants:
-        point = measure_point([task for task in tasks if task.entrant == entrant], dataset)
-        if point is not None:
-            points.append(point)
+    points = measure_points(tasks, executor)
     missing = [task.folder.name for task in tasks if not task.artifact.is_file()]
     dominators = find_dominators(points)
     text = table(points, dominators)
@@ -213,14 +208,19 @@ def _train(
     left = [task for task in tasks if not task.artifact.is_file()]
     print(f"{len(tasks) - len(left)} of {len(tasks)} trainings are there", flush=True)
     began = time.monotonic()
-    with interrupted_after(None if limit_minutes is None else 60 * limit_minutes):
-        decoded = {task.entrant.image_size: task.recipe for task in left}
-        for recipe in decoded.values():  # once, before several processes want the same
-            load_photos(dataset, recipe, skip_unreadable=False, progress=True)
+
+    def run() -> None:
+        for recipe in {task.entrant.image_size: task.recipe for task in left}.values():
+            load_photos(
+                dataset, recipe, skip_unreadable=False, progress=True
+            )  # before several processes want it
         with contextlib.closing(executor.run(run_training, left)) as done:
             for count, (task, outcome) in enumerate(done, start=1):
                 passed = (time.monotonic() - began) / 60
                 print(f"{count}/{len(left)} {task.folder.name}: {outcome}, at {passed:.1f} min", flush=True)
+
+    if not work_for(None if limit_minutes is None else 60 * limit_minutes, run):
+        print(f"stopped after {limit_minutes:g} minutes; run the same again to go on", flush=True)
 
 
 def _estimate(tasks: Sequence[Training], executor: Executor, photos: int) -> None:
@@ -237,7 +237,6 @@ def _estimate(tasks: Sequence[Training], executor: Executor, photos: int) -> Non
     print(
         f"{undone} trainings: {total / 3600:.1f} h of one core, {total / 3600 / executor.workers:.1f} h "
         f"with {executor.workers} workers",
-        file=sys.stdout,
     )
 
 

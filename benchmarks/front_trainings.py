@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import statistics
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -15,12 +14,14 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
+from wisp.bench.latency import measure_latency
 from wisp.data.folders import load_dataset
 from wisp.errors import TrainingError
 from wisp.macs import count_onnx
 from wisp.models import Network, find_start
-from wisp.records import TEST, Dataset
+from wisp.records import TEST
 from wisp.score import LEADERBOARD_2021
+from wisp.search.executors import Executor
 from wisp.train.loop import train
 from wisp.train.recipe import Recipe
 from wisp.train.run import ARTIFACT, open_run
@@ -59,6 +60,17 @@ class Training:
     def artifact(self) -> Path:
         """The file that is measured; its presence means done."""
         return self.folder / ARTIFACT
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of one training; the costs are those of a `Point`."""
+
+    f1: float
+    macs: int
+    macs_graph: int
+    macs_as_trained: int
+    params: int
 
 
 @dataclass(frozen=True)
@@ -125,59 +137,78 @@ def measure_step(task: Training) -> float:
         return seconds_per_step(task.entrant.arch, task.recipe)
 
 
-def measure_point(tasks: Sequence[Training], dataset: Dataset) -> Point | None:
-    """All seeds of one entrant that are done, on test; the latency is the first one's. None where none is done."""
-    f1: dict[int, float] = {}
-    first = None
-    for task in tasks:
-        if not task.artifact.is_file():
-            continue
-        evaluation = evaluate_artifact(
-            task.artifact,
-            dataset,
-            TEST,
-            baseline=LEADERBOARD_2021,
-            latency=first is None,
-            progress=False,
-        )
-        f1[task.recipe.seed] = evaluation.f1_macro
-        first = first or (evaluation, task.artifact)
-    if first is None:
-        return None
-    evaluation, artifact = first
-    assert evaluation.latency_p50_ms is not None
-    return Point(
-        tasks[0].entrant,
-        f1,
+def measure_training(task: Training) -> Measured:
+    """One finished training on test."""
+    evaluation = evaluate_artifact(
+        task.artifact,
+        load_dataset(task.data, progress=False),
+        TEST,
+        baseline=LEADERBOARD_2021,
+        progress=False,
+    )
+    return Measured(
+        evaluation.f1_macro,
         macs=evaluation.macs,
-        macs_graph=count_onnx(artifact).total,
+        macs_graph=count_onnx(task.artifact).total,
         macs_as_trained=evaluation.macs_as_trained,
         params=evaluation.params,
-        latency_ms=evaluation.latency_p50_ms,
     )
 
 
-@contextmanager
-def interrupted_after(seconds: float | None) -> Iterator[None]:
-    """Leave the block after this time as Ctrl-C would, which every training takes as: save, and end."""
+def measure_points(tasks: Sequence[Training], executor: Executor) -> list[Point]:
+    """All entrants with a finished training, in the order of their first one; latency when nothing else runs."""
+    results: dict[Entrant, dict[int, Measured]] = {}
+    files: dict[Entrant, Path] = {}
+    finished = [task for task in tasks if task.artifact.is_file()]
+    for task in finished:
+        results.setdefault(task.entrant, {})
+        files.setdefault(task.entrant, task.artifact)
+    for task, measured in executor.run(measure_training, finished):
+        results[task.entrant][task.recipe.seed] = measured
+    points = []
+    for entrant, by_seed in results.items():
+        any_seed = next(iter(by_seed.values()))
+        points.append(
+            Point(
+                entrant,
+                {seed: by_seed[seed].f1 for seed in sorted(by_seed)},
+                macs=any_seed.macs,
+                macs_graph=any_seed.macs_graph,
+                macs_as_trained=any_seed.macs_as_trained,
+                params=any_seed.params,
+                latency_ms=measure_latency(files[entrant]).p50_ms,
+            )
+        )
+    return points
+
+
+def work_for(seconds: float | None, work: Callable[[], object]) -> bool:
+    """Do `work`, interrupted after this time as Ctrl-C would, which every training takes as: save, and end.
+
+    Returns:
+        Whether it came to its own end.
+    """
     if seconds is None:
-        yield
-        return
+        work()
+        return True
     due = threading.Event()
+    main = threading.get_ident()
 
     def interrupt() -> None:
         due.set()
-        main = threading.main_thread().ident
-        assert main is not None
         signal.pthread_kill(main, signal.SIGINT)
 
     timer = threading.Timer(max(0.0, seconds), interrupt)
     timer.daemon = True
-    timer.start()
     try:
-        yield
+        try:
+            timer.start()
+            work()
+        finally:
+            timer.cancel()
+            timer.join()
     except KeyboardInterrupt:
-        if not due.is_set():
+        if not due.is_set():  # somebody's own
             raise
-    finally:
-        timer.cancel()
+        return False
+    return True

@@ -53,19 +53,23 @@ PEERS: Mapping[str, Peer] = MappingProxyType(
                 "shufflenet_v2-x0.5", Published(1_366_792, 41_000_000, 224, "Ma et al., 2018; torchvision")
             ),
             # timm's, whose first and last layers stay as wide as at 1.0
-            _named("mobilenet_v3_small-0.5", Published(1_590_000, 30_000_000, 224, "timm, results")),
+            _named("mobilenet_v3_small-0.5", Published(1_593_224, 30_000_000, 224, "timm 1.0")),
             _named(
                 "mobilenet_v3_small",
                 Published(2_542_856, 56_000_000, 224, "Howard et al., 2019; torchvision"),
             ),
-            _named("mobilenet_v2-0.35", Published(1_680_000, 59_000_000, 224, "Sandler et al., 2018; timm")),
+            _named(
+                "mobilenet_v2-0.35", Published(1_677_128, 59_000_000, 224, "Sandler et al., 2018; timm 1.0")
+            ),
             _named(
                 "squeezenet1_1", Published(1_235_496, 350_000_000, 224, "Iandola et al., 2016; torchvision")
             ),
-            _named("ghostnet-0.5", Published(2_600_000, 42_000_000, 224, "Han et al., 2020")),
+            _named("ghostnet-0.5", Published(2_587_292, 42_000_000, 224, "Han et al., 2020; timm 1.0")),
             _named("resnet8", Published(78_000, 12_500_000, 32, "MLPerf Tiny, 2021", num_classes=10)),
             _source(
-                "tinynet-e", "tinynet_e.py", Published(2_040_000, 24_000_000, 106, "Han et al., 2020; timm")
+                "tinynet-e",
+                "tinynet_e.py",
+                Published(2_042_972, 24_000_000, 106, "Han et al., 2020; timm 1.0"),
             ),
             _source("micronet-m0", "micronet.py", Published(1_000_000, 4_000_000, 224, "Li et al., 2021")),
             _source(
