@@ -44,7 +44,11 @@ class Shipped:
 
 
 NETWORKS = {
-    "trashnet": (Shipped("trashnet-2m", "wisp-2m", 64),),
+    "trashnet": (
+        Shipped("trashnet-2m", "wisp-2m", 64),
+        Shipped("trashnet-1m", "wisp-1m", 48, pretrained=True),
+        Shipped("trashnet-500k", "wisp-500k", 48, pretrained=True),
+    ),
     "waste9": (Shipped("waste9-2m", "wisp-2m", 64), Shipped("waste9-1m", "wisp-1m", 64, pretrained=True)),
 }
 TITLES = {
