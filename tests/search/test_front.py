@@ -87,7 +87,7 @@ def test_preference_is_by_rank_and_begins_with_the_lowest_score_of_the_front(giv
 
 
 def test_one_near_the_floor_can_be_asked_to_wait() -> None:
-    points = [(50_000.0, 0.51), (200_000.0, 0.56), (2_000_000.0, 0.6)]
+    points = [(50_000.0, 0.53), (2_000_000.0, 0.56), (4_000_000.0, 0.6)]
     assert preference(points)[0] == 0
     assert preference(points, least_f1=SAFE_F1)[0] == 1
     assert preference(points[:1], least_f1=SAFE_F1) == [0]
