@@ -37,10 +37,10 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 # Hours: our networks against known families, e.g. make bench-front DATA=photos FRONT='--epochs 100 --limit-minutes 60'
-DATA ?= ../shared/data/trashnet/photos
-OUT ?= runs/front
+RUNS ?= runs/front
 bench-front: setup
-	$(BIN)/python -m benchmarks.front $(DATA) --out $(OUT) $(FRONT)
+	@test -n "$(DATA)" || { echo "bench-front: which photos? make bench-front DATA=photos" >&2; exit 2; }
+	$(BIN)/python -m benchmarks.front $(DATA) --out $(RUNS) $(FRONT)
 
 # Write constraints.txt anew from the ranges of pyproject.toml.
 lock:
