@@ -23,7 +23,7 @@ from wisp import exploration, pipeline, rounds
 from wisp.errors import InputError, RecipeError, TrainingError
 from wisp.exploration import SearchSettings
 from wisp.models import build
-from wisp.models.starts import pack_weights
+from wisp.models.starts import pack_weights, start_of_digest
 from wisp.pipeline import Outcome, Settings, optimize
 from wisp.runtime import Classifier
 from wisp.search.ladder import known_good
@@ -127,8 +127,9 @@ def test_a_whole_search(data: Path, tmp_path: Path) -> None:
     assert chosen.candidate.macs <= 400_000
     assert Classifier(outcome.artifact).info.macs == chosen.measurement.macs
     # its last training began anew, so that it can be repeated from the run alone
-    assert "pretrained" not in read_run(out).data
-    assert "--init" not in outcome.report.read_text()
+    start = start_of_digest(read_run(out).data["pretrained"])
+    assert start is not None
+    assert "--init pretrained" in outcome.report.read_text()
     summary = json.loads((out / "search.json").read_text())
     assert (summary["trials"], summary["failed"]) == (4, 0)
     assert 0 < summary["hypervolume"] < 1

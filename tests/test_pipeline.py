@@ -29,6 +29,7 @@ from wisp.train.recipe import Recipe
 from wisp.train.run import RUN_FILES, read_run
 
 CLASSES = {"glass": (40, 160, 60), "metal": (120, 120, 130), "paper": (220, 210, 190)}
+PRETRAINED = "pretrained: all trainings began with the weights that came with wisp (--init)"
 RUNGS = (("wisp-500k", 16), ("wisp-1m", 16))
 
 
@@ -240,7 +241,7 @@ def test_resume_without_a_job_begins_one(data: Path, tmp_path: Path, monkeypatch
     [
         ({"seed": 1}, "seed = 0, not 1"),
         ({"max_macs": 10**9}, "max_macs = None, not 1000000000"),
-        ({"init": "pretrained"}, "init = 'scratch', not 'pretrained'"),
+        ({"init": "scratch"}, "init = 'pretrained', not 'scratch'"),
         ({"recipe": Recipe(learning_rate=0.001)}, r"recipe\.learning_rate = 0\.004, not 0\.001"),
         ({"baseline": Baseline(0.7, 10**6)}, "baseline = "),
     ],
@@ -299,13 +300,13 @@ def test_an_earlier_job_is_not_given_up_for_photos_that_cannot_be_used(data: Pat
 
 
 def make_notes(outcome: Outcome, *, f1: float, target: float | None = None, **changes: Any) -> list[str]:
-    measurement = replace(outcome.chosen.measurement, f1_macro=f1)
+    measurement = replace(outcome.chosen.measurement, f1_macro=f1, f1_ci95=(f1 - 0.05, f1 + 0.05))
     given: dict[str, Any] = {
         "trials": outcome.trials,
         "chosen": replace(outcome.chosen, measurement=measurement),
         "test": outcome.test,
         "left_out": [],
-        "settings": replace(outcome.settings, target_f1=target),
+        "settings": replace(outcome.settings, target_f1=target, init="scratch"),
         **changes,
     }
     return list(pipeline._notes(**given))
@@ -432,13 +433,20 @@ def test_decoding_that_takes_long_leaves_sizes_out(
     assert kept == every[:3]
 
 
-def test_a_pretrained_start_is_named_everywhere(data: Path, tmp_path: Path) -> None:
-    outcome = optimize(settings_for(data, tmp_path / "out", init="pretrained"), progress=False)
-    run = read_run(tmp_path / "out")
+def test_a_pretrained_start_is_named_everywhere(job: tuple[Outcome, list[str]]) -> None:
+    outcome, _ = job
+    run = read_run(outcome.settings.out)
     start = start_of_digest(run.data["pretrained"])
     assert start is not None
-    assert "pretrained: all trainings began with the weights that came with wisp (--init)" in outcome.notes
+    assert PRETRAINED in outcome.notes
     assert "--init pretrained" in outcome.report.read_text(encoding="utf-8")
+
+
+def test_from_scratch_nothing_is_said_of_it(data: Path, tmp_path: Path) -> None:
+    outcome = optimize(settings_for(data, tmp_path / "out", init="scratch"), progress=False)
+    assert "pretrained" not in read_run(tmp_path / "out").data
+    assert PRETRAINED not in outcome.notes
+    assert "--init" not in outcome.report.read_text(encoding="utf-8")
 
 
 # Refused before anything is written

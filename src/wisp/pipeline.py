@@ -81,7 +81,7 @@ class Settings:
     recipe: Recipe = field(default_factory=Recipe)
     strategy: str | None = None  # `ladder`, or who decides in a search; None: see `_decided`
     search: SearchSettings | None = None  # what is asked of a search, its strategy included
-    init: str = SCRATCH  # what trainings begin with: see `wisp.models.find_start`
+    init: str = PRETRAINED  # what trainings begin with: see `wisp.models.find_start`
 
 
 @dataclass(frozen=True)

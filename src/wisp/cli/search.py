@@ -54,10 +54,10 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--init",
-    default="scratch",
+    default="pretrained",
     show_default=True,
-    metavar="scratch|pretrained|RUN",
-    help="What trainings begin with: random weights, those that came with wisp, or a finished run's.",
+    metavar="pretrained|scratch|RUN",
+    help="What trainings begin with: weights that came with wisp, random ones, or a finished run's.",
 )
 @click.option(
     "--recipe",
