@@ -158,6 +158,7 @@ def test_interrupted_and_resumed_it_is_the_same_search(
     with pytest.raises(InputError, match=r"begun with strategy = 'random', not 'evolution'"):
         optimize(settings_for(data, out, replace(SEARCH, strategy="evolution")), resume=True, progress=False)
     outcome = optimize(settings_for(data, out), resume=True, progress=False)
+    assert outcome.settings.strategy == "random"
     trials = stored(out)
     assert trials[:4] == before[:4]
     assert len(trials) == 6

@@ -256,7 +256,7 @@ def _explore(
 def _decided(settings: Settings, dataset: Dataset, *, resuming: bool) -> Settings:
     """The settings with ladder or search decided: as asked, else as the job was begun, else by the budget."""
     if settings.search is not None:
-        return settings
+        return replace(settings, strategy=settings.search.strategy)
     strategy = settings.strategy
     if strategy is None and resuming:
         strategy = Budget.begun_with(settings.out / STATE).get("strategy")

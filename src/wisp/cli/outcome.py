@@ -20,6 +20,7 @@ def _as_json(outcome: Outcome) -> dict[str, object]:
         return {"name": trial.candidate.name, "epochs": trial.epochs, **trial.measurement.to_json()}
 
     return {
+        "strategy": outcome.settings.strategy,
         "chosen": row(outcome.chosen),
         "test": outcome.test.to_json() if outcome.test else None,
         "validation": outcome.validation.to_json(),
