@@ -24,6 +24,8 @@ from wisp.submission import Manifest, Submission, open_submission, verify_submis
 from wisp.submission.network import check_network
 from wisp.train.run import describe_data, open_run, read_run
 
+pytestmark = pytest.mark.usefixtures("models_read_once")
+
 
 def paint_tests(root: Path) -> None:
     """Plain test photos, with a label and without."""

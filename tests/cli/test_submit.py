@@ -16,6 +16,8 @@ from wisp.records import Dataset
 from wisp.runtime.answers import read_answers
 from wisp.submission import open_submission
 
+pytestmark = pytest.mark.usefixtures("models_read_once")
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -31,6 +31,7 @@ from wisp.train.loop import train
 from wisp.train.recipe import Recipe
 from wisp.train.run import describe_data, open_run, read_run
 
+pytestmark = pytest.mark.usefixtures("models_read_once")
 SOURCE = """
 from torch import nn
 

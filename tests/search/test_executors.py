@@ -30,7 +30,7 @@ EXECUTORS = {
     "two processes for all": lambda: ProcessExecutor(2, reuse=True),
     "three simulated": lambda: SimulatedExecutor(3, seconds=lambda task: 1.0),
 }
-PARAMS = [*EXECUTORS, pytest.param("a Ray cluster", marks=[pytest.mark.slow, pytest.mark.xdist_group("ray")])]
+PARAMS = [*EXECUTORS, pytest.param("a Ray cluster", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(params=PARAMS)
@@ -184,7 +184,6 @@ def test_results_before_an_error_are_delivered() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_a_worker_killed_in_a_cluster_loses_nothing(ray_cluster: Any, tmp_path: Path) -> None:
     tasks = [(tmp_path, number) for number in range(6)]
     results = list(_ray_executor(retries=1).run(executor_tasks.die_once, tasks))
@@ -193,14 +192,12 @@ def test_a_worker_killed_in_a_cluster_loses_nothing(ray_cluster: Any, tmp_path: 
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_a_worker_that_always_dies_is_one_clear_line(ray_cluster: Any) -> None:
     with pytest.raises(TrainingError, match=r"a trial's worker died 2 times .*--resume"):
         list(_ray_executor(retries=1).run(executor_tasks.die, [1]))
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("ray")
 def test_a_machine_that_dies_mid_trial_loses_nothing(ray_cluster: Any, tmp_path: Path) -> None:
     third = ray_cluster.add_node(num_cpus=1)
     executor = _ray_executor()
