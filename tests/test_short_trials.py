@@ -114,7 +114,10 @@ def test_sub_networks_of_a_supernet_work_without_training(supernet: ShortTrainin
     assert unpack_weights(outcome.weights)[2]
     assert outcome.result.f1 > 0.6
     assert list(supernet.folder.iterdir()) == []
-    for genes in (smallest(SUPER), SUPER.step(whole, 6, -1)):
+    for genes in (
+        smallest(SUPER),
+        SUPER.step(whole, [axis.name for axis in SUPER.axes].index("stage1.width"), -1),
+    ):
         sub = supernet(Assignment(1, Proposal(genes, 0, start=0), outcome.weights))
         assert sub.result.f1 > 0.6
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from wisp.search.limits import Limits
 from wisp.search.sampling import Sampler
 from wisp.search.space import Space
 from wisp.search.store import StoredTrial, TrialStore, begun_with
-from wisp.search.strategies import DEFAULT, make_strategy, unit_epochs
+from wisp.search.strategies import default_strategy, make_strategy, unit_epochs
 from wisp.search.study import Study
 from wisp.short_trials import ShortTraining
 from wisp.train.recipe import Recipe
@@ -56,7 +56,7 @@ class SearchSettings:
     """What the user asked of a search.
 
     Attributes:
-        strategy: its name.
+        strategy: its name; None: see `decided`.
         limits: of every network.
         storage: a SQLAlchemy URL that several machines share; None for a SQLite file in the output folder.
         study: name of the search in there.
@@ -66,7 +66,7 @@ class SearchSettings:
         augmentation: search the strength of augmentation together with the network.
     """
 
-    strategy: str = DEFAULT
+    strategy: str | None = None
     limits: Limits = field(default_factory=Limits)
     storage: str | None = None
     study: str = "search"
@@ -90,8 +90,27 @@ class SearchSettings:
         for size in self.sizes or ():
             if size not in known:
                 raise RecipeError(f"--sizes {size}: the space has {', '.join(map(str, known))}")
-        sampler = Sampler(Space(num_classes, image_size=tuple(sorted(self.sizes or known))), self.limits)
-        make_strategy(self.strategy, sampler, seed=0, epochs=1, founders=1)
+        sampler = self._sampler(num_classes)
+        if self.strategy is not None:
+            make_strategy(self.strategy, sampler, seed=0, epochs=1, founders=1)
+
+    def decided(self, num_classes: int, workers: int) -> SearchSettings:
+        """The same with a strategy: the default one for this machine, or for several.
+
+        Raises:
+            RecipeError: as `check`.
+        """
+        self.check(num_classes)
+        if self.strategy is not None:
+            return self
+        alone = self.storage is None and self.ray is None
+        return replace(
+            self, strategy=default_strategy(self._sampler(num_classes), workers if alone else None)
+        )
+
+    def _sampler(self, num_classes: int) -> Sampler:
+        sizes = tuple(sorted(self.sizes or Space(num_classes).image_size))
+        return Sampler(Space(num_classes, image_size=sizes), self.limits)
 
     def sizes_to_decode(self, num_classes: int, out: Path) -> list[Candidate]:
         """One network of every input size that the search may use, the most interesting first; they are not trained."""
@@ -170,6 +189,8 @@ def explore(
         InputError: the storage cannot be used.
         TrainingError: no training of the search succeeded.
     """
+    name = search.decided(photos.num_classes, workers).strategy
+    assert name is not None  # noqa: S101  (it is decided)
     url = search.url(out)
     begun = begun_with(url, search.study)
     decided = begun or {
@@ -183,7 +204,7 @@ def explore(
     if limits.measure is not None:  # once and for all: a resumed search must decide as before
         limits = Limits(**{**vars(limits), "measure": _Remembered(limits.measure, out / LATENCIES)})
     fixed = {
-        "strategy": search.strategy,
+        "strategy": name,
         "seed": seed,
         "classes": photos.num_classes,
         "data": photos.described.get("digest"),
@@ -195,7 +216,7 @@ def explore(
     store = TrialStore(url, search.study, fixed, decided)
     try:
         strategy = make_strategy(
-            search.strategy,
+            name,
             Sampler(space, limits),
             seed=seed,
             epochs=decided["epochs"],

@@ -43,7 +43,7 @@ from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
 from wisp.search.ladder import LADDER, ladder
 from wisp.search.limits import Limits
 from wisp.search.selection import choose, is_safe
-from wisp.search.strategies import DEFAULT, STRATEGIES
+from wisp.search.strategies import STRATEGIES
 from wisp.train.photos import load_photos
 from wisp.train.recipe import Recipe
 from wisp.train.run import (
@@ -139,8 +139,6 @@ def optimize(
     settings = _decided(settings, dataset, resuming=resuming)
     if settings.search is None:
         every = ladder(len(dataset.classes), max_macs=settings.max_macs)
-    else:
-        settings.search.check(len(dataset.classes))
     contents = (*RUN_FILES, STATE, CANDIDATES, DATABASE, LATENCIES, SUMMARY, TRIALS)
     if not resuming:
         check_folder(settings.out, contents=contents, overwrite=overwrite)
@@ -255,22 +253,22 @@ def _explore(
 
 def _decided(settings: Settings, dataset: Dataset, *, resuming: bool) -> Settings:
     """The settings with ladder or search decided: as asked, else as the job was begun, else by the budget."""
-    if settings.search is not None:
-        return replace(settings, strategy=settings.search.strategy)
-    strategy = settings.strategy
+    search = settings.search
+    strategy = settings.strategy if search is None else search.strategy
     if strategy is None and resuming:
         strategy = Budget.begun_with(settings.out / STATE).get("strategy")
-    if strategy is None:
+    if strategy is None and search is None:
         steps = _steps_per_epoch(settings, dataset)
-        worth_it = is_worth_searching(settings.budget_seconds, settings.workers, steps)
-        strategy = DEFAULT if worth_it else LADDER
-    if strategy == LADDER:
+        if not is_worth_searching(settings.budget_seconds, settings.workers, steps):
+            strategy = LADDER
+    if strategy == LADDER and search is None:
         return replace(settings, strategy=LADDER)
-    if strategy not in STRATEGIES:
-        known = ", ".join((LADDER, *STRATEGIES))
+    if strategy is not None and strategy not in STRATEGIES:
+        known = ", ".join((LADDER, *STRATEGIES) if search is None else STRATEGIES)
         raise RecipeError(f"--strategy {strategy}: there is none of this name; known: {known}")
-    search = SearchSettings(strategy=strategy, limits=Limits(macs=settings.max_macs))
-    return replace(settings, strategy=strategy, search=search)
+    asked = search or SearchSettings(limits=Limits(macs=settings.max_macs))
+    search = replace(asked, strategy=strategy).decided(len(dataset.classes), settings.workers)
+    return replace(settings, strategy=search.strategy, search=search)
 
 
 def _steps_per_epoch(settings: Settings, dataset: Dataset) -> int:
@@ -303,7 +301,7 @@ def _begin(settings: Settings, started: float, *, resuming: bool) -> Budget:
         "data": str(settings.data.resolve()),
         "seed": settings.seed,
         "max_macs": settings.max_macs,
-        "strategy": settings.search.strategy if settings.search else LADDER,
+        "strategy": settings.strategy,
         "skip_unreadable": settings.skip_unreadable,
         "init": settings.init,
         "baseline": asdict(settings.baseline),

@@ -147,6 +147,7 @@ class ShortTraining:
             photos,
             recipe,
             checkpoint=checkpoint,
+            initialize=functools.partial(self._start, assignment, candidate),
             deadline=self.deadline,
         )
         predicted = predict_classes(model, val, torch.device("cpu"))

@@ -43,7 +43,7 @@ def test_defaults(given: list[tuple[Settings, dict[str, Any]]], tmp_path: Path) 
     ((settings, options),) = given
     assert settings.budget_seconds == 3600
     assert settings.search is not None
-    assert settings.search.strategy == "evolution"
+    assert settings.search.strategy is None
     assert settings.search.limits == Limits()
     assert (settings.search.storage, settings.search.ray, settings.search.sizes) == (None, None, None)
     assert (options["resume"], options["overwrite"]) == (False, False)

@@ -23,7 +23,7 @@ from wisp.search.simulation import LearningCurves, SimulatedExecutor, SimulatedT
 from wisp.search.space import Space
 from wisp.search.store import StoredTrial, TrialStore
 from wisp.search.strategies import STRATEGIES as NAMED
-from wisp.search.strategies import make_strategy, unit_epochs
+from wisp.search.strategies import default_strategy, make_strategy, unit_epochs
 from wisp.search.strategy import Proposal, Result, Strategy
 from wisp.search.study import Assignment, Outcome, Study
 from wisp.search.supernet import Supernet, largest, smallest, supernet_space
@@ -438,3 +438,11 @@ def test_another_log_is_refused(store) -> None:
     simulated(random_halving(0), store(), hours=0.05).run()
     with pytest.raises(InputError, match=r"search 'study': trial 0 was another proposal"):
         simulated(random_halving(1), store(), hours=0.1).run()
+
+
+def test_the_default_depends_on_who_would_wait() -> None:
+    sampler = Sampler(SPACE)
+    assert default_strategy(sampler, 1) == default_strategy(sampler, 2) == "supernet"
+    assert default_strategy(sampler, 3) == default_strategy(sampler, None) == "evolution"
+    tight = Sampler(SPACE, Limits(macs=9_000))  # no sub-network is that cheap
+    assert default_strategy(tight, 1) == "evolution"

@@ -31,10 +31,9 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--strategy",
-    default="evolution",
-    show_default=True,
     metavar="NAME",
-    help="Who decides what to try: evolution, optuna, random or supernet.",
+    help="Who decides what to try: supernet, evolution, optuna or random.  [default: supernet with one or two workers "
+    "on one machine, else evolution]",
 )
 @click.option("--max-macs", type=click.IntRange(min=1), help="Most multiply-accumulates, as trained.")
 @click.option("--max-params", type=click.IntRange(min=1), help="Most parameters of the deployed network.")
@@ -84,7 +83,7 @@ def search(
     data: Path,
     out: Path,
     budget: float,
-    strategy: str,
+    strategy: str | None,
     max_macs: int | None,
     max_params: int | None,
     max_bytes: int | None,

@@ -16,7 +16,8 @@ from wisp.search.sampling import Sampler
 from wisp.search.strategy import Strategy
 from wisp.search.supernet import Supernet
 
-DEFAULT = "evolution"
+# A supernet is one training that all other trials wait for; with more workers, too many would have nothing to do.
+_WORKERS_THAT_WAIT = 2
 
 # A search of so many trainings of the unit length learns something about its space.
 _TRAININGS = 150
@@ -85,3 +86,19 @@ def make_strategy(name: str, sampler: Sampler, *, seed: int, epochs: int, founde
     if name not in STRATEGIES:
         raise RecipeError(f"--strategy {name}: there is none of this name; known: {', '.join(STRATEGIES)}")
     return STRATEGIES[name](sampler, seed, epochs, founders)
+
+
+def default_strategy(sampler: Sampler, workers: int | None) -> str:
+    """The strategy that measured best where it can be used: docs/records/2026-11-26-search-strategies.md.
+
+    Args:
+        sampler: the space and its limits.
+        workers: trainings side by side; None where that is not known (a cluster, several machines).
+    """
+    if workers is None or workers > _WORKERS_THAT_WAIT:
+        return "evolution"
+    try:
+        make_strategy("supernet", sampler, seed=0, epochs=1, founders=1)
+    except RecipeError:  # no sub-network of it keeps the limits, or the images are too small
+        return "evolution"
+    return "supernet"

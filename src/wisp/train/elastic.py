@@ -54,6 +54,7 @@ def train_elastic(
     recipe: Recipe,
     *,
     checkpoint: Path,
+    initialize: Callable[[nn.Module], object] | None = None,
     between: int = 2,
     deadline: float | None = None,
     checkpoint_seconds: float = 20.0,
@@ -65,6 +66,7 @@ def train_elastic(
         photos: to learn from, at the size of the largest network.
         recipe: complete; its image size is the largest network's.
         checkpoint: a file that says where an interrupted training stands; the caller removes it.
+        initialize: fills the new supernet with other weights than random ones (a pretrained start).
         between: sub-networks a step, beside the largest and the smallest.
         deadline: wall-clock time after which no further epoch begins.
         checkpoint_seconds: least time between two checkpoints.
@@ -83,6 +85,8 @@ def train_elastic(
     weights = class_weights(counts, recipe.class_balance)
     torch.manual_seed(recipe.seed)
     model = build(arch)
+    if initialize is not None:
+        initialize(model)
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = make_optimizer(model, recipe)
     generator = torch.Generator().manual_seed(recipe.seed)
