@@ -24,7 +24,9 @@ LONG = {
         "python -m benchmarks.accuracy waste9 DATA --out RUNS --record docs/records/FILE.json",
     ),
     "compression": ("python -m benchmarks.compression RUN DATA --out docs/records/FILE.json",),
-    "front": ("python -m benchmarks.front DATA --out RUNS --record docs/records/FILE.json docs/records/FILE.md",),
+    "front": (
+        "python -m benchmarks.front DATA --out RUNS --record docs/records/FILE.json docs/records/FILE.md",
+    ),
     "fuzz_submissions": (
         "python -m benchmarks.fuzz_submissions --cases 10000 --record docs/records/FILE.md",
     ),

@@ -27,7 +27,7 @@ from wisp.search.sampling import Sampler
 from wisp.search.simulation import LearningCurves, SimulatedExecutor, SimulatedTraining
 from wisp.search.space import Space
 from wisp.search.store import TrialStore
-from wisp.search.strategies import DEFAULT, make_strategy
+from wisp.search.strategies import make_strategy
 from wisp.search.study import Outcome, Study
 from wisp.short_trials import ShortTraining
 from wisp.train.photos import load_photos
@@ -75,7 +75,7 @@ def simulated(out: Path) -> Measured:
         path = out / f"scaling-{workers}.db"
         path.unlink(missing_ok=True)
         store = TrialStore(path, STUDY, {})
-        strategy = make_strategy(DEFAULT, sampler, seed=0, epochs=8, founders=max(FOUNDERS, workers))
+        strategy = make_strategy("evolution", sampler, seed=0, epochs=8, founders=max(FOUNDERS, workers))
         # Once for the time that a trial takes to decide and to write down, here, with the database on this disk ...
         plain = SimulatedExecutor(workers, seconds=lambda _: TRIAL_SECONDS)
         study = Study(strategy, store, plain, training, most_trials=trials)
