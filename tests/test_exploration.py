@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 
 from wisp import exploration, pipeline, rounds
+from wisp.data.folders import load_dataset
 from wisp.errors import InputError, RecipeError, TrainingError
 from wisp.exploration import SearchSettings
 from wisp.models import build
@@ -226,8 +227,9 @@ def test_a_long_optimize_searches_and_keeps_its_strategy(
     asked = settings_for(data, out, SEARCH)
     by_formula.interrupt_at = 4
     plain = replace(asked, search=None, max_macs=400_000)
+    assert pipeline._decided(plain, load_dataset(data), resuming=False).strategy == "supernet"
     with pytest.raises(KeyboardInterrupt):
-        optimize(plain, progress=False)
+        optimize(replace(plain, strategy="evolution"), progress=False)
     kept = json.loads((out / "optimize.json").read_text())["settings"]
     assert kept["strategy"] == "evolution"
     before = stored(out)
