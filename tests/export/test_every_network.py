@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from wisp.export import export_onnx, fold_batchnorm
-from wisp.macs import contradiction, count_macs, count_onnx
+from wisp.macs import contradiction, count_exact, count_macs, count_onnx
 from wisp.models import build, named, names
 from wisp.records import ResizeRule
 
@@ -71,6 +71,8 @@ def test_every_family_exports(name, tmp_path):
     # What the file states about itself is what its graph says, up to a mean that is or is not a pooling module.
     graph = count_onnx(tmp_path / "model.onnx")
     stated = count_macs(fold_batchnorm(model, SIZE), SIZE).total
+    assert graph.complete
+    assert graph.total == count_exact(model, SIZE).total
     least, most = graph.official
     assert least <= stated <= most
     assert most - least < 0.05 * stated
