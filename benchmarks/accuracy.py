@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.outcome import Bar, finish
 from wisp.data.folders import load_dataset
-from wisp.models import find_start, named
+from wisp.models import named
 from wisp.models.starts import SCRATCH
 from wisp.records import TEST, TRAIN
 from wisp.score import LEADERBOARD_2021, score
@@ -91,7 +91,6 @@ def main() -> None:
             )
             recipe = Recipe(image_size=row.image_size, seed=seed, epochs=row.epochs)
             recipe = recipe.replace(**changes).resolved(len(dataset.split(TRAIN)))
-            start = find_start(arguments.init, candidate.arch)
             tasks[row, seed] = TrialTask(
                 candidate=candidate,
                 recipe=recipe,
@@ -100,7 +99,7 @@ def main() -> None:
                 baseline=LEADERBOARD_2021,
                 skip_unreadable=False,
                 deadline=None,
-                described=described if start is None else {**described, "pretrained": start.digest},
+                described=described,
                 init=arguments.init,
             )
     started = time.monotonic()

@@ -185,20 +185,17 @@ def make_trainings(
         recipe = recipe.replace(epochs=arguments.epochs)
     recipe = recipe.resolved(len(dataset.split(TRAIN)))
     described = describe_data(dataset)
-    tasks = []
-    for seed in range(arguments.seeds):
-        for entrant in sorted(entrants, key=lambda entrant: (not entrant.ours, _macs(entrant))):
-            start = find_start(entrant.init, entrant.arch)
-            tasks.append(
-                Training(
-                    entrant,
-                    recipe.replace(image_size=entrant.image_size, seed=seed),
-                    arguments.data,
-                    arguments.out / f"{entrant.label}-{recipe.epochs}epochs-seed{seed}",
-                    described if start is None else {**described, "pretrained": start.digest},
-                )
-            )
-    return tasks
+    return [
+        Training(
+            entrant,
+            recipe.replace(image_size=entrant.image_size, seed=seed),
+            arguments.data,
+            arguments.out / f"{entrant.label}-{recipe.epochs}epochs-seed{seed}",
+            described,
+        )
+        for seed in range(arguments.seeds)
+        for entrant in sorted(entrants, key=lambda entrant: (not entrant.ours, _macs(entrant)))
+    ]
 
 
 def _train(

@@ -7,11 +7,9 @@ import statistics
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from tqdm import tqdm
 
 from wisp.bench.latency import measure_latency
@@ -19,12 +17,13 @@ from wisp.data.folders import load_dataset
 from wisp.errors import TrainingError
 from wisp.macs import count_onnx
 from wisp.models import Network, find_start
+from wisp.models.starts import initializer
 from wisp.records import TEST
 from wisp.score import LEADERBOARD_2021
 from wisp.search.executors import Executor
 from wisp.train.loop import train
 from wisp.train.recipe import Recipe
-from wisp.train.run import ARTIFACT, open_run
+from wisp.train.run import ARTIFACT, open_run, with_start
 from wisp.train.speed import seconds_per_step
 from wisp.train.threads import one_thread
 from wisp.trials import evaluate_artifact, export_run
@@ -116,19 +115,16 @@ def run_training(task: Training) -> str:
     # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
     tqdm.set_lock(threading.RLock())
     dataset = load_dataset(task.data, progress=False)
-    run = open_run(task.folder, task.recipe, task.entrant.arch, task.described, resume=True)
+    arch = task.entrant.arch
+    start = find_start(task.entrant.init, arch)
+    run = open_run(task.folder, task.recipe, arch, with_start(task.described, start), resume=True)
     try:
         with one_thread():
-            result = train(run, dataset, initialize=_initialize(task.entrant), progress=False)
+            result = train(run, dataset, initialize=initializer(start, arch), progress=False)
     except TrainingError as error:  # the others can still be compared; this one stays missing
         return f"failed: {error}"
     export_run(run, dataset)
     return f"{result.seconds:.0f} s"
-
-
-def _initialize(entrant: Entrant) -> Callable[[nn.Module], object] | None:
-    start = find_start(entrant.init, entrant.arch)
-    return None if start is None else partial(start.fill, arch=entrant.arch)
 
 
 def measure_step(task: Training) -> float:

@@ -110,7 +110,10 @@ def _be_the_case(target: Target, path: Path, writer: int) -> None:
         said = ("refused", _topic(text)) if "\n" not in text else ("FAILED", f"two lines: {text[:200]!r}")
     except BaseException as error:  # whatever else comes out is what is looked for
         where = traceback.extract_tb(error.__traceback__)[-1]
-        said = ("FAILED", f"{type(error).__name__}: {str(error)[:200]} ({where.filename}:{where.lineno})")
+        said = (
+            "FAILED",
+            f"{type(error).__name__}: {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})",
+        )
     if written:
         said = ("FAILED", f"wrote outside: {written[0]}")
     os.write(writer, pickle.dumps(said))

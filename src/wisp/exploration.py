@@ -168,7 +168,7 @@ def explore(
     """Search, then train the best for longer.
 
     Args:
-        search: the user's wishes.
+        search: the user's wishes, with a strategy decided.
         photos: to train on.
         recipe: of all trainings; input size, epochs and seed are set here.
         seed: of everything random.
@@ -189,8 +189,7 @@ def explore(
         InputError: the storage cannot be used.
         TrainingError: no training of the search succeeded.
     """
-    name = search.decided(photos.num_classes, workers).strategy
-    assert name is not None  # noqa: S101  (it is decided)
+    assert search.strategy is not None  # noqa: S101  (see `decided`)
     url = search.url(out)
     begun = begun_with(url, search.study)
     decided = begun or {
@@ -204,7 +203,7 @@ def explore(
     if limits.measure is not None:  # once and for all: a resumed search must decide as before
         limits = Limits(**{**vars(limits), "measure": _Remembered(limits.measure, out / LATENCIES)})
     fixed = {
-        "strategy": name,
+        "strategy": search.strategy,
         "seed": seed,
         "classes": photos.num_classes,
         "data": photos.described.get("digest"),
@@ -216,7 +215,7 @@ def explore(
     store = TrialStore(url, search.study, fixed, decided)
     try:
         strategy = make_strategy(
-            name,
+            search.strategy,
             Sampler(space, limits),
             seed=seed,
             epochs=decided["epochs"],

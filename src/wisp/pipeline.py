@@ -154,7 +154,6 @@ def optimize(
 
     # Decide and train, round by round, until the budget is used up.
     def make_task(candidate: Candidate, epochs: int, deadline: float) -> TrialTask:
-        start = find_start(settings.init, candidate.arch)
         return TrialTask(
             candidate=candidate,
             recipe=settings.recipe.replace(
@@ -167,7 +166,7 @@ def optimize(
             baseline=settings.baseline,
             skip_unreadable=settings.skip_unreadable,
             deadline=deadline,
-            described=described if start is None else {**described, "pretrained": start.digest},
+            described=described,
             init=settings.init,
         )
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from wisp import __version__
@@ -27,14 +24,14 @@ from wisp.export.onnx import ParityReport, export_onnx
 from wisp.files import write_json
 from wisp.macs import count_macs
 from wisp.models import find_start
-from wisp.models.starts import SCRATCH
+from wisp.models.starts import SCRATCH, initializer
 from wisp.records import TRAIN, VAL, Dataset, Measurement
 from wisp.runtime import Classifier
 from wisp.score import Baseline
 from wisp.search.candidate import Candidate
 from wisp.train.loop import train
 from wisp.train.recipe import Recipe
-from wisp.train.run import MEASUREMENT, Run, open_run
+from wisp.train.run import MEASUREMENT, Run, open_run, with_start
 from wisp.train.speed import seconds_per_step
 from wisp.train.threads import one_thread
 
@@ -47,7 +44,7 @@ class TrialTask:
 
     `recipe` is complete (image size, epochs, seed); `described` is what `describe_data` says of the photos;
     `deadline` is the wall-clock time at which the training ends in any case; `init` is what it begins with
-    (`wisp.models.find_start`; the digest of those weights belongs into `described`).
+    (`wisp.models.find_start`).
     """
 
     candidate: Candidate
@@ -75,12 +72,14 @@ def run_trial(task: TrialTask) -> Measurement:
     # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
     tqdm.set_lock(threading.RLock())
     dataset = load_dataset(task.data, progress=False)
-    run = open_run(task.folder, task.recipe, task.candidate.arch, task.described, resume=True)
+    arch = task.candidate.arch
+    start = find_start(task.init, arch)
+    run = open_run(task.folder, task.recipe, arch, with_start(task.described, start), resume=True)
     with one_thread():
         train(
             run,
             dataset,
-            initialize=_initialize(task),
+            initialize=initializer(start, arch),
             skip_unreadable=task.skip_unreadable,
             progress=False,
             deadline=task.deadline,
@@ -96,11 +95,6 @@ def run_trial(task: TrialTask) -> Measurement:
     ).measurement()
     write_json(measured, measurement.to_json())
     return measurement
-
-
-def _initialize(task: TrialTask) -> Callable[[nn.Module], object] | None:
-    start = find_start(task.init, task.candidate.arch)
-    return None if start is None else partial(start.fill, arch=task.candidate.arch)
 
 
 def probe_seconds_per_epoch(candidate: Candidate, recipe: Recipe, n_photos: int) -> float:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wisp.cli.baseline import baseline_options
+from wisp.cli.beginning import init_option
 from wisp.cli.duration import Duration
 from wisp.cli.outcome import outcome_as_json, outcome_as_text
 from wisp.cores import usable_cores
@@ -43,13 +44,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
 )
-@click.option(
-    "--init",
-    default="pretrained",
-    show_default=True,
-    metavar="pretrained|scratch|RUN",
-    help="What trainings begin with: weights that came with wisp, random ones, or a finished run's.",
-)
+@init_option
 @click.option(
     "--recipe",
     "recipe_file",

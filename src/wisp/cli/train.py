@@ -168,10 +168,11 @@ def _beginning(
 ) -> tuple[Callable[[nn.Module], object] | None, str]:
     """What fills the new network, tried at once, and what there is to say about it."""
     from wisp.models import build, load_pretrained
+    from wisp.models.starts import initializer
 
     if start is not None:
         taken = start.fill(build(arch), arch)
-        return partial(start.fill, arch=arch), (
+        return initializer(start, arch), (
             f"beginning with weights of {start.name}: {len(taken.whole)} tensors whole, {len(taken.partial)} in part, "
             f"{len(taken.left)} new"
         )

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from wisp.errors import ModelError
 from wisp.files import file_sha256
-from wisp.models.pretrained import read_weights
+from wisp.models.pretrained import DOWNLOAD, read_weights
 from wisp.models.registry import ARCH_FILE
 from wisp.models.source import Network, build
 from wisp.models.spec import ArchSpec
@@ -63,6 +62,11 @@ class Start:
         )
 
 
+def initializer(start: Start | None, arch: Network) -> Callable[[nn.Module], object] | None:
+    """What fills a new network `build(arch)` before its training; None leaves it its random weights."""
+    return None if start is None else functools.partial(start.fill, arch=arch)
+
+
 def find_start(init: str, arch: Network) -> Start | None:
     """What `--init` names, for the network `arch`; None for random weights.
 
@@ -94,6 +98,11 @@ def shipped_weights() -> tuple[Path, ...]:
 def start_of_digest(digest: str) -> Start | None:
     """The shipped weights with this SHA-256; None where there are none (they came with another version, say)."""
     return next((start for start in map(_shipped, shipped_weights()) if start.digest == digest), None)
+
+
+def is_public(pretrained: str | None) -> bool:
+    """Whether everybody has what data.json names as a run's start: nothing, torchvision's weights, or shipped ones."""
+    return pretrained in (None, DOWNLOAD) or start_of_digest(str(pretrained)) is not None
 
 
 @functools.cache
@@ -141,17 +150,16 @@ def _of_run(folder: Path) -> Start:
 # A network and its weights in one file
 
 
-def pack_weights(state: Mapping[str, Tensor], arch: ArchSpec, *, elastic: bool = False, **more: Any) -> bytes:
+def pack_weights(state: Mapping[str, Tensor], arch: ArchSpec, *, elastic: bool = False) -> bytes:
     """A network with its weights, in the safetensors format.
 
     Args:
         state: the state dict.
         arch: the network.
         elastic: it is a supernet.
-        more: JSON values to keep with it.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    metadata = {"arch": arch.to_json(), "elastic": elastic, **more}
+    metadata = {"arch": arch.to_json(), "elastic": elastic}
     return safetensors.torch.save(tensors, metadata={_METADATA: json.dumps(metadata)})
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 from wisp.errors import DataError, SubmissionError
 from wisp.models import Network, SourceArch
-from wisp.models.pretrained import DOWNLOAD
-from wisp.models.starts import start_of_digest
+from wisp.models.starts import is_public
 from wisp.records import TEST, TRAIN, UNLABELLED, VAL, Dataset, Violation
 from wisp.submission import Manifest, verify_submission
 from wisp.submission.claims import Fingerprint
@@ -97,7 +96,7 @@ def read_claim(path: Path, *, run_source: bool) -> Claim:
         values = tomllib.loads(members[RECIPE].decode("utf-8"))
     except (SubmissionError, ValueError) as error:
         raise SubmissionError(f"{path}: {error}") from error
-    if data.weights.get("teachers") or not _is_public(data.weights.get("pretrained")):
+    if data.weights.get("teachers") or not is_public(data.weights.get("pretrained")):
         kind = "teachers" if data.weights.get("teachers") else "pretrained weights"
         raise SubmissionError(
             f"{path}: was trained with {kind} that a submission does not hold, so it cannot be trained from itself "
@@ -106,11 +105,6 @@ def read_claim(path: Path, *, run_source: bool) -> Claim:
     recipe = Recipe.from_mapping(values, where=f"{path}: {RECIPE}")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Claim(path, digest, manifest, members, recipe, data)
-
-
-def _is_public(pretrained: str | None) -> bool:
-    """Whether everybody has these weights: torchvision's, or those that came with wisp."""
-    return pretrained in (None, DOWNLOAD) or start_of_digest(str(pretrained)) is not None
 
 
 def require_same_photos(claim: Claim, here: Mapping[str, Any], root: Path) -> None:

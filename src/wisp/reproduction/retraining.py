@@ -19,7 +19,7 @@ from wisp.errors import SandboxError, TrainingError
 from wisp.files import replacing, write_json, write_text
 from wisp.models import ArchSpec, Network, load_pretrained
 from wisp.models.pretrained import DOWNLOAD
-from wisp.models.starts import start_of_digest
+from wisp.models.starts import initializer, start_of_digest
 from wisp.sandbox import Limits, read_result, run_python
 from wisp.submission.contents import MEMBERS, MODEL
 from wisp.submission.contents import WEIGHTS as WEIGHTS_MEMBER
@@ -115,7 +115,7 @@ def _initialize(task: Retraining) -> Callable[[nn.Module], object] | None:
     start = start_of_digest(task.begins_with)
     if start is None:  # they went away since the submission was read
         raise TrainingError("the pretrained weights that it begins with are no longer among those of wisp")
-    return partial(start.fill, arch=task.network)
+    return initializer(start, task.network)
 
 
 def _train_confined(task: Retraining) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wisp.models.starts import start_of_digest
+from wisp.models.starts import is_public
 from wisp.records import Violation
 from wisp.rules.case import Case
 from wisp.rules.findings import REPRODUCIBLE, finding
@@ -41,9 +41,7 @@ def _needed(case: Case) -> Iterator[Violation]:
         yield finding(
             REPRODUCIBLE, "violation", DATA, message, "submit a network that was trained without a teacher"
         )
-    elif (
-        data.get("pretrained") not in (None, "download") and start_of_digest(str(data["pretrained"])) is None
-    ):
+    elif not is_public(data.get("pretrained")):
         message = "began with weights from a file, which is not part of it: nobody else can train it again"
         yield finding(
             REPRODUCIBLE, "violation", DATA, message, "begin with published weights, or without any"

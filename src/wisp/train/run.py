@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -184,13 +184,17 @@ def describe_data(
         "teachers": [_weights_digest(folder / WEIGHTS) for folder in teachers],
         "pretrained": pretrained if pretrained in (None, DOWNLOAD) else _weights_digest(Path(pretrained)),
     }
-    if start is not None:
-        weights["pretrained"] = start.digest
-    return {
+    described = {
         "root": str(dataset.root.resolve()),
         **content_fingerprint(dataset, progress=progress),
         **{name: value for name, value in weights.items() if value},
     }
+    return with_start(described, start)
+
+
+def with_start(described: Mapping[str, Any], start: Start | None) -> dict[str, Any]:
+    """What `describe_data` said of photos, for a training that begins with `start`."""
+    return {**described} if start is None else {**described, "pretrained": start.digest}
 
 
 def _weights_digest(path: Path) -> str:
