@@ -16,7 +16,7 @@ from tqdm import tqdm
 from wisp.budget import Budget
 from wisp.errors import RecipeError, TrainingError
 from wisp.files import write_json
-from wisp.rounds import Rounds
+from wisp.rounds import Finals, Rounds
 from wisp.score import F1_FLOOR
 from wisp.search.candidate import Candidate
 from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
@@ -33,14 +33,15 @@ from wisp.trials import TrialTask
 
 TRIALS, DATABASE, SUMMARY, LATENCIES = "trials", "trials.db", "search.json", "latencies.json"
 # Of the whole budget; the rest trains the best of the search for longer.
-_SEARCH_SHARE = 0.6
+_SEARCH_SHARE = 0.4
 _GRACE_SECONDS = 3.0  # a training that is late ends after its epoch
 # When a search is worth more than the ladder. Below five minutes, starting, decoding and exporting take what it would
-# search with. And the unit of training (150 of them make a search) must be as long as the ladder's shortest training:
-# after fewer epochs than 8 networks say little about themselves, and good ones are not told from bad ones.
+# search with. And the unit of training (150 of them make a search) must tell good networks from bad ones: at least 5
+# epochs, and 200 steps unless the photos are so few that 30 epochs are less.
 LEAST_SEARCH_SECONDS = 300.0
-LEAST_UNIT_EPOCHS = 8
+LEAST_UNIT_EPOCHS, LEAST_UNIT_STEPS, ENOUGH_EPOCHS = 5, 200, 30
 _FINALISTS = 4  # at least; or twice as many as are trained side by side
+_MOST_FINALISTS = 3  # times as many, where all of them find the time for a whole training
 _RETRIES = 2
 _FLOOR_REACH = 0.1  # F1 that a finalist may still be expected to gain
 # The front's area is measured between these.
@@ -139,7 +140,7 @@ class Photos:
 
 
 def is_worth_searching(budget_seconds: float, workers: int, steps_per_epoch: int) -> bool:
-    """Whether a budget is long enough for a search to find more than the ladder; see `LEAST_UNIT_EPOCHS`.
+    """Whether a budget is long enough for a search to find more than the ladder; see `LEAST_UNIT_STEPS`.
 
     Args:
         budget_seconds: wall time of the whole job.
@@ -147,7 +148,8 @@ def is_worth_searching(budget_seconds: float, workers: int, steps_per_epoch: int
         steps_per_epoch: of the photos at hand.
     """
     epochs = unit_epochs(_SEARCH_SHARE * budget_seconds * workers, steps_per_epoch)
-    return budget_seconds >= LEAST_SEARCH_SECONDS and epochs >= LEAST_UNIT_EPOCHS
+    is_long = epochs >= ENOUGH_EPOCHS or epochs * steps_per_epoch >= LEAST_UNIT_STEPS
+    return budget_seconds >= LEAST_SEARCH_SECONDS and epochs >= LEAST_UNIT_EPOCHS and is_long
 
 
 def explore(
@@ -250,7 +252,8 @@ def explore(
             errors = [trial.result.error for trial in trials if trial.result and trial.result.error]
             reason = f": {errors[0]}" if errors else "; give it more time (--budget)"
             raise TrainingError(f"no training of the search succeeded{reason}")
-        finalists = _finalists(best, max(_FINALISTS, 2 * workers), target_f1)
+        least = max(_FINALISTS, 2 * workers)
+        finalists = _finalists(best, _MOST_FINALISTS * least, target_f1)
     finally:
         store.close()
 
@@ -262,10 +265,14 @@ def explore(
         probe=_never,
         target_f1=target_f1,
         progress=progress,
-        speeds={
-            space.decode(trial.proposal.genes): _seconds_per_epoch(trial, begun_epochs=decided["epochs"])
-            for trial in finalists
-        },
+        finals=Finals(
+            speeds={
+                candidate: _seconds_per_epoch(trial, begun_epochs=decided["epochs"])
+                for candidate, trial in zip(candidates, finalists, strict=True)
+            },
+            least=least,
+            whole_epochs=recipe.epochs,
+        ),
     )
     rounds.run(candidates, kept=budget.plans(candidates))
     return rounds

@@ -27,6 +27,7 @@ _PROBING_SHARE = 0.1  # of the time left, at most, for measuring how long an epo
 _LADDER_SHARE = (
     0.4  # of the time left; below half, so that the next round is longer for the dearest network too
 )
+_FINALS_SHARE = 0.55  # of the time left, where the ladder's place is taken by the best of a search
 _FINALISTS = 2  # or as many as are trained side by side
 _WORTH_IT = 1.25  # train a candidate again only for this many times the epochs
 _MIN_EPOCHS, _MAX_EPOCHS = 8, 1000
@@ -37,6 +38,21 @@ _CLOSING_SECONDS = 6.0  # after the last trial: latencies, evaluations, the repo
 _SHARED_CORES = 1.2  # trainings side by side share caches and memory: this much slower than one alone
 _PLANNED = 0.97  # of the time that there is: an epoch takes a little longer one time than another
 _GRACE = 0.04  # of the whole budget; a training that is late ends when this is used up too
+
+
+@dataclass(frozen=True)
+class Finals:
+    """What is known of candidates that a search chose.
+
+    Attributes:
+        speeds: seconds that an epoch of each candidate takes.
+        least: so many of them are trained, if they find the time for any training at all.
+        whole_epochs: more of them only if all of them can be trained for so many epochs.
+    """
+
+    speeds: Mapping[Candidate, float]
+    least: int
+    whole_epochs: int
 
 
 @dataclass
@@ -50,8 +66,7 @@ class Rounds:
         probe: seconds that one epoch of a candidate takes alone.
         target_f1: as in `choose`.
         progress: show a progress bar on a terminal.
-        speeds: seconds that an epoch of each candidate takes, where that is known. There is then no ladder: the first
-            round has all the time.
+        finals: where the candidates come from a search: nothing is probed, and the first round has more of the time.
         trials: all that were done.
         left_out: names of candidates that were planned and found no time.
     """
@@ -62,7 +77,7 @@ class Rounds:
     probe: Callable[[Candidate], float]
     target_f1: float | None = None
     progress: bool = True
-    speeds: Mapping[Candidate, float] | None = None
+    finals: Finals | None = None
     trials: list[Trial] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     _trial_seconds: list[float] = field(default_factory=list)
@@ -88,9 +103,13 @@ class Rounds:
 
     def _ladder(self, candidates: Sequence[Candidate]) -> Plan:
         """The first round: all candidates, for the same number of epochs."""
-        if self.speeds is not None:
-            known = [self.speeds[candidate] for candidate in candidates]
-            return self._plan(candidates, known, 1.0, _MIN_EPOCHS)
+        if self.finals is not None:
+            known = [self.finals.speeds[candidate] for candidate in candidates]
+            plan = self._plan(candidates, known, _FINALS_SHARE, self.finals.whole_epochs)
+            if len(plan.candidates) >= self.finals.least:
+                return plan
+            least = self.finals.least
+            return self._plan(candidates[:least], known[:least], _FINALS_SHARE, _MIN_EPOCHS)
         slower = _SHARED_CORES if self.executor.workers > 1 else 1.0
         least_left = self.budget.left() * (1 - _PROBING_SHARE)
         speeds: list[float] = []
