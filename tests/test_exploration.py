@@ -25,7 +25,8 @@ from wisp.errors import InputError, RecipeError, TrainingError
 from wisp.exploration import SearchSettings
 from wisp.models import build
 from wisp.models.starts import pack_weights, start_of_digest
-from wisp.pipeline import Outcome, Settings, optimize
+from wisp.outcome import Outcome, Settings
+from wisp.pipeline import optimize
 from wisp.runtime import Classifier
 from wisp.search.ladder import known_good
 from wisp.search.limits import Limits

@@ -20,7 +20,8 @@ from wisp.data.folders import load_dataset
 from wisp.errors import DataError, InputError
 from wisp.evaluation import evaluate
 from wisp.models.starts import start_of_digest
-from wisp.pipeline import Outcome, Settings, optimize
+from wisp.outcome import Outcome, Settings, find_notes
+from wisp.pipeline import optimize
 from wisp.records import TEST, VAL, Measurement
 from wisp.runtime import Classifier
 from wisp.score import Baseline
@@ -309,7 +310,7 @@ def make_notes(outcome: Outcome, *, f1: float, target: float | None = None, **ch
         "settings": replace(outcome.settings, target_f1=target, init="scratch"),
         **changes,
     }
-    return list(pipeline._notes(**given))
+    return list(find_notes(**given))
 
 
 def test_a_sound_result_needs_no_note(job: tuple[Outcome, list[str]]) -> None:

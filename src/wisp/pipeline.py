@@ -5,22 +5,19 @@ photos -> inspect -> decode -> a ladder or a search, then its best for longer ->
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from wisp import __version__
 from wisp.bench.latency import measure_latency
 from wisp.budget import Budget
 from wisp.data.cache import build_cache
 from wisp.data.folders import load_dataset
 from wisp.data.inspection import Inspection, inspect_folder
 from wisp.errors import DataError, InputError, RecipeError
-from wisp.evaluation import Evaluation
 from wisp.exploration import (
     DATABASE,
     LATENCIES,
@@ -33,82 +30,30 @@ from wisp.exploration import (
 )
 from wisp.files import replacing, write_json
 from wisp.models import find_start, named
-from wisp.models.starts import PRETRAINED, SCRATCH
+from wisp.outcome import Outcome, Settings, find_notes, folder_of, report_content
 from wisp.records import TEST, TRAIN, VAL, Dataset
-from wisp.report.page import ReportContent, display_name, write_report
+from wisp.report.page import write_report
 from wisp.rounds import Rounds
-from wisp.score import F1_FLOOR, LEADERBOARD_2021, Baseline
 from wisp.search.candidate import Candidate, Trial
 from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
 from wisp.search.ladder import LADDER, ladder
 from wisp.search.limits import Limits
-from wisp.search.selection import choose, is_safe
+from wisp.search.selection import choose
 from wisp.search.strategies import STRATEGIES
 from wisp.train.photos import load_photos
-from wisp.train.recipe import Recipe
 from wisp.train.run import (
-    ARCH,
     ARTIFACT,
     MEASUREMENT,
-    RECIPE,
-    REPORT,
     RUN_FILES,
     check_folder,
     describe_data,
     prepare_folder,
-    read_run,
 )
 from wisp.trials import TrialTask, evaluate_artifact, probe_seconds_per_epoch
 
 STATE, CANDIDATES = "optimize.json", "candidates"
 _LEAST_BUDGET_SECONDS = 30.0
 _DECODING_SHARE = 0.25  # of the budget: input sizes that would take the decoding beyond it are left out
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the user asked for. `recipe` is what all candidates share: all but their size, epochs and seed."""
-
-    data: Path
-    out: Path
-    budget_seconds: float
-    seed: int = 0
-    target_f1: float | None = None
-    max_macs: int | None = None
-    baseline: Baseline = LEADERBOARD_2021
-    workers: int = 2
-    skip_unreadable: bool = False
-    recipe: Recipe = field(default_factory=Recipe)
-    strategy: str | None = None  # `ladder`, or who decides in a search; None: see `_decided`
-    search: SearchSettings | None = None  # what is asked of a search, its strategy included
-    init: str = PRETRAINED  # what trainings begin with: see `wisp.models.find_start`
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What `optimize` found: every trial, the chosen one, and how it did on photos that chose nothing.
-
-    `test` is None where the data has no labelled test split. `notes` are for the user, one line each.
-    """
-
-    settings: Settings
-    trials: tuple[Trial, ...]
-    chosen: Trial
-    validation: Evaluation
-    test: Evaluation | None
-    inspection: Inspection
-    notes: tuple[str, ...]
-    seconds: float
-
-    @property
-    def artifact(self) -> Path:
-        """The chosen model's file."""
-        return self.settings.out / ARTIFACT
-
-    @property
-    def report(self) -> Path:
-        """The page that shows all this."""
-        return self.settings.out / REPORT
 
 
 def optimize(
@@ -185,7 +130,7 @@ def optimize(
     # The choice is made on validation; test photos are looked at once, with the chosen network.
     trials = [_with_latency(trial) for trial in rounds.trials]
     chosen = choose(trials, target_f1=settings.target_f1)
-    _publish(_folder(chosen), settings.out)
+    _publish(folder_of(chosen), settings.out)
     validation, test = (
         evaluate_artifact(
             settings.out / ARTIFACT,
@@ -209,10 +154,10 @@ def optimize(
         validation=validation,
         test=test,
         inspection=inspection,
-        notes=tuple(_notes(trials, chosen, test, rounds.left_out, settings)),
+        notes=tuple(find_notes(trials, chosen, test, rounds.left_out, settings)),
         seconds=budget.spent(),
     )
-    write_report(_report(outcome), outcome.report)
+    write_report(report_content(outcome), outcome.report)
     budget.save()
     return outcome
 
@@ -344,14 +289,9 @@ def _decode(
     return [candidate for candidate in candidates if candidate.image_size in taken]
 
 
-def _folder(trial: Trial) -> Path:
-    assert trial.folder is not None  # noqa: S101  (all trials here have one)
-    return trial.folder
-
-
 def _with_latency(trial: Trial) -> Trial:
     """The trial with its latency, measured now that nothing else runs."""
-    latency = measure_latency(_folder(trial) / ARTIFACT)
+    latency = measure_latency(folder_of(trial) / ARTIFACT)
     measurement = replace(
         trial.measurement,
         latency_p50_ms=latency.p50_ms,
@@ -367,70 +307,3 @@ def _publish(run: Path, out: Path) -> None:
         if (run / name).is_file() and name != MEASUREMENT:
             with replacing(out / name) as temporary:
                 shutil.copyfile(run / name, temporary)
-
-
-def _report(outcome: Outcome) -> ReportContent:
-    """What the page shows."""
-    settings = outcome.settings
-    return ReportContent(
-        data_name=settings.data.resolve().name,
-        trials=outcome.trials,
-        chosen=outcome.chosen,
-        validation=outcome.validation,
-        test=outcome.test,
-        inspection=outcome.inspection,
-        recipe=asdict(read_run(settings.out).recipe),
-        curves={display_name(trial): read_run(_folder(trial)).metrics() for trial in outcome.trials},
-        notes=outcome.notes,
-        baseline=settings.baseline,
-        seconds=outcome.seconds,
-        command=_reproduction(outcome),
-        version=__version__,
-    )
-
-
-def _reproduction(outcome: Outcome) -> str:
-    """The command that trains the chosen network again."""
-    out = outcome.settings.out
-    model = ["--model", str(out / ARCH), "--recipe", str(out / RECIPE)]
-    if outcome.settings.init != SCRATCH:
-        model += ["--init", outcome.settings.init]
-    return shlex.join(["wisp", "train", str(outcome.settings.data), *model, "--out", "again"])
-
-
-def _notes(
-    trials: Sequence[Trial],
-    chosen: Trial,
-    test: Evaluation | None,
-    left_out: Sequence[str],
-    settings: Settings,
-) -> Iterator[str]:
-    """What the user must know to read the result, one line each."""
-    f1 = chosen.measurement.f1_macro
-    wanted = F1_FLOOR if settings.target_f1 is None else settings.target_f1
-    if f1 < wanted:
-        floor = " (the floor of the score)" if settings.target_f1 is None else ""
-        yield (
-            f"no candidate reached F1 {wanted:g}{floor} on validation; this is the most accurate one ({f1:.4f}): give "
-            "it more time (--budget) or more photos"
-        )
-    elif settings.target_f1 is None and not is_safe(chosen.measurement):
-        yield (
-            f"F1 {f1:.4f} on validation is too near the score's floor ({F1_FLOOR:g}) to be sure of it on other photos, "
-            "and no candidate is safely above; this one is the safest: give it more time (--budget) or more photos"
-        )
-    if settings.init != SCRATCH:
-        whose = "that came with wisp" if settings.init == PRETRAINED else f"of {settings.init}"
-        yield f"pretrained: all trainings began with the weights {whose} (--init)"
-    if test is None:
-        yield "no labelled test photos: the figures are those of the validation split, which also made the choice"
-    planned = [(trial, read_run(_folder(trial)).recipe.epochs) for trial in trials]
-    cut = [
-        f"{trial.candidate.name} ({trial.epochs} of {epochs} epochs)"
-        for trial, epochs in planned
-        if trial.epochs < epochs
-    ]
-    if cut:
-        yield f"the budget ended these trainings before their last epoch: {', '.join(cut)}"
-    if left_out:
-        yield f"the budget ended before these had their turn: {', '.join(left_out)}"

@@ -14,7 +14,7 @@ from sample_report import make_content
 from wisp import pipeline
 from wisp.cli.main import run
 from wisp.errors import DataError
-from wisp.pipeline import Outcome, Settings
+from wisp.outcome import Outcome, Settings
 from wisp.score import PRESETS, Baseline
 
 

@@ -11,7 +11,7 @@ import pytest
 from sample_report import make_content
 from wisp import latency_probe, pipeline
 from wisp.cli.main import run
-from wisp.pipeline import Outcome, Settings
+from wisp.outcome import Outcome, Settings
 from wisp.search.limits import Limits
 
 

@@ -45,7 +45,10 @@ def optuna(seed: int) -> Strategy:
 
 
 def supernet(seed: int) -> Strategy:
-    return Supernet(SAMPLER, seed=seed, supernet_epochs=3, epochs=5, evaluations=30)
+    known = known_good(SAMPLER)
+    return Supernet(
+        SAMPLER, seed=seed, supernet_epochs=3, epochs=5, epochs_alone=8, known=known, evaluations=30
+    )
 
 
 STRATEGIES: dict[str, Callable[[int], Strategy]] = {
@@ -127,12 +130,6 @@ def test_proposals_are_feasible_and_starts_are_finished(make: Callable[[int], St
     curves = LearningCurves(SPACE)
     for number in range(120):
         proposal = strategy.ask()
-        if proposal is None:  # the supernet must come first
-            assert asked[0].elastic
-            strategy.tell(0, asked[0], Result(0.5, 10**6, 1.0))
-            finished.add(0)
-            told.clear()
-            proposal = strategy.ask()
         assert proposal is not None
         assert proposal.elastic or SAMPLER.is_feasible(proposal.genes)  # a supernet is no candidate
         assert SPACE.canonical(proposal.genes) == proposal.genes
@@ -337,8 +334,8 @@ def test_hand_made_networks_come_first_and_then_others(name: str) -> None:
 # The supernet
 
 
-def test_the_supernet_comes_first_and_all_others_are_in_it(store: Callable[..., TrialStore]) -> None:
-    trials = simulated(supernet(0), store(), workers=3, hours=0.2).run()
+def test_the_supernet_comes_first_and_its_sub_networks_follow(store: Callable[..., TrialStore]) -> None:
+    trials = simulated(supernet(0), store(), workers=1, hours=0.2).run()
     part = supernet_space(SPACE)
     first, *others = trials
     assert first.proposal.elastic
@@ -354,6 +351,32 @@ def test_the_supernet_comes_first_and_all_others_are_in_it(store: Callable[..., 
     further = [trial for trial in tuned if trial.proposal.start != 0]
     assert further
     assert all(trials[trial.proposal.start].proposal.genes == trial.proposal.genes for trial in further)  # type: ignore[index]
+
+
+def test_nobody_waits_for_the_supernet() -> None:
+    strategy, known = supernet(0), known_good(SAMPLER)
+    first = strategy.ask()
+    assert first is not None
+    assert first.elastic
+    meanwhile = [strategy.ask() for _ in range(len(known) + 5)]
+    assert meanwhile[: len(known)] == [Proposal(genes, 8) for genes in known]
+    drawn = {proposal.genes for proposal in meanwhile[len(known) :] if proposal}
+    assert len(drawn) == 5
+    assert all(SAMPLER.is_feasible(genes) for genes in drawn)
+    strategy.tell(0, first, Result(0.5, 10**6, 1.0))
+    sub_network = strategy.ask()
+    assert sub_network is not None
+    assert (sub_network.start, sub_network.epochs) == (0, 0)
+    # What was trained meanwhile takes part: the best of it is trained for longer.
+    strategy.tell(1, meanwhile[0], Result(0.9, 10**4, 1.0))  # type: ignore[arg-type]
+    number, asked = 100, []
+    for _ in range(80):
+        proposal = strategy.ask()
+        assert proposal is not None
+        asked.append(proposal)
+        strategy.tell(number, proposal, Result(0.4, 10**6, 1.0))
+        number += 1
+    assert Proposal(known[0], 5, start=1) in asked
 
 
 def test_no_supernet_for_images_that_are_too_small() -> None:

@@ -86,7 +86,8 @@ def optimize(
             "--resume and --overwrite: one goes on with the job, the other replaces it; give one"
         )
     started = time.monotonic()  # the imports below take seconds, and the budget is for everything
-    from wisp.pipeline import STATE, Settings
+    from wisp.outcome import Settings
+    from wisp.pipeline import STATE
     from wisp.pipeline import optimize as run_pipeline
     from wisp.train.recipe import Recipe
 

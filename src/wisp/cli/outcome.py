@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wisp.pipeline import Outcome
+    from wisp.outcome import Outcome
     from wisp.search.candidate import Trial
 
 

@@ -113,7 +113,8 @@ def search(
         )
     from wisp.exploration import SearchSettings
     from wisp.latency_probe import measure_untrained
-    from wisp.pipeline import STATE, Settings, optimize
+    from wisp.outcome import Settings
+    from wisp.pipeline import STATE, optimize
     from wisp.search.limits import Limits
     from wisp.train.recipe import Recipe
 

@@ -16,8 +16,8 @@ from wisp.search.sampling import Sampler
 from wisp.search.strategy import Strategy
 from wisp.search.supernet import Supernet
 
-# A supernet is one training that all other trials wait for; with more workers, too many would have nothing to do.
-_WORKERS_THAT_WAIT = 2
+# A supernet is one training that its sub-networks wait for; with more workers, that is too much of the time.
+_MOST_SUPERNET_WORKERS = 2
 
 # A search of so many trainings of the unit length learns something about its space.
 _TRAININGS = 150
@@ -56,7 +56,14 @@ def _optuna(sampler: Sampler, seed: int, epochs: int, _founders: int) -> Strateg
 def _supernet(sampler: Sampler, seed: int, epochs: int, _founders: int) -> Strategy:
     # An epoch of the supernet takes about six of a network of the middle; so it has about a fifth of the time.
     tuning = max(_LEAST_EPOCHS, epochs // 2)
-    return Supernet(sampler, seed=seed, supernet_epochs=5 * epochs, epochs=tuning)
+    return Supernet(
+        sampler,
+        seed=seed,
+        supernet_epochs=5 * epochs,
+        epochs=tuning,
+        epochs_alone=epochs,
+        known=known_good(sampler),
+    )
 
 
 def _rungs(epochs: int) -> tuple[int, int, int]:
@@ -95,7 +102,7 @@ def default_strategy(sampler: Sampler, workers: int | None) -> str:
         sampler: the space and its limits.
         workers: trainings side by side; None where that is not known (a cluster, several machines).
     """
-    if workers is None or workers > _WORKERS_THAT_WAIT:
+    if workers is None or workers > _MOST_SUPERNET_WORKERS:
         return "evolution"
     try:
         make_strategy("supernet", sampler, seed=0, epochs=1, founders=1)

@@ -1,12 +1,14 @@
 """Search in a supernet: train one network whose sub-networks share its weights, evolve among them, tune the best.
 
 Once-for-all (Cai et al., 2020) and BigNAS (Yu et al., 2020): a sub-network is measured with the supernet's weights in
-a second, without training. Its F1 says who is promising; the promising ones are then trained from these weights.
+a second, without training. Its F1 says who is promising; the promising ones are then trained from these weights. While
+the supernet itself is trained, all workers but one train other networks: known good ones, then others at random.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,6 +63,16 @@ def smallest(part: Space) -> Genes:
     return (0,) * len(part.axes)
 
 
+def _others(sampler: Sampler, known: Sequence[Genes], seed: int) -> Iterator[Genes]:
+    """Networks of the whole space: the known ones, then random ones without end."""
+    yield from known
+    random = np.random.default_rng(
+        (seed, 1)
+    )  # not the supernet's: how many are drawn here is a matter of timing
+    while True:
+        yield sampler.draw(random)
+
+
 @dataclass(frozen=True)
 class _Measured:
     number: int
@@ -76,6 +88,8 @@ class Supernet:
         seed: of everything random.
         supernet_epochs: that the supernet is trained for.
         epochs: of the tuning of a sub-network.
+        epochs_alone: of networks that have nothing to do with the supernet.
+        known: networks to begin those with.
         evaluations: sub-networks that are measured before the first is tuned; then nine for every tuning.
 
     Raises:
@@ -83,13 +97,22 @@ class Supernet:
     """
 
     def __init__(
-        self, sampler: Sampler, *, seed: int, supernet_epochs: int, epochs: int, evaluations: int = 120
+        self,
+        sampler: Sampler,
+        *,
+        seed: int,
+        supernet_epochs: int,
+        epochs: int,
+        epochs_alone: int,
+        known: Sequence[Genes] = (),
+        evaluations: int = 120,
     ) -> None:
         self._space = sampler.space
         self._part = supernet_space(sampler.space)
         self._sampler = Sampler(self._part, sampler.limits)
         self._random = np.random.default_rng(seed)
         self._supernet_epochs, self._epochs, self._evaluations = supernet_epochs, epochs, evaluations
+        self._epochs_alone, self._others = epochs_alone, _others(sampler, known, seed)
         self._supernet: int | None = None  # its trial
         self._training = False
         self._asked = 0
@@ -103,7 +126,7 @@ class Supernet:
         """See `Strategy`: the supernet first; sub-networks, measured and tuned, once it is there."""
         if self._supernet is None:
             if self._training:
-                return None
+                return Proposal(next(self._others), self._epochs_alone)
             self._training = True
             return Proposal(self._whole(largest(self._part)), self._supernet_epochs, elastic=True)
         self._asked += 1

@@ -1,0 +1,139 @@
+"""What `optimize` was asked and what it found, and what there is to say about it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from wisp import __version__
+from wisp.data.inspection import Inspection
+from wisp.evaluation import Evaluation
+from wisp.exploration import SearchSettings
+from wisp.models.starts import PRETRAINED, SCRATCH
+from wisp.report.page import ReportContent, display_name
+from wisp.score import F1_FLOOR, LEADERBOARD_2021, Baseline
+from wisp.search.candidate import Trial
+from wisp.search.selection import is_safe
+from wisp.train.recipe import Recipe
+from wisp.train.run import ARCH, ARTIFACT, RECIPE, REPORT, read_run
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the user asked for. `recipe` is what all candidates share: all but their size, epochs and seed."""
+
+    data: Path
+    out: Path
+    budget_seconds: float
+    seed: int = 0
+    target_f1: float | None = None
+    max_macs: int | None = None
+    baseline: Baseline = LEADERBOARD_2021
+    workers: int = 2
+    skip_unreadable: bool = False
+    recipe: Recipe = field(default_factory=Recipe)
+    strategy: str | None = None  # `ladder`, or who decides in a search; None: see `_decided`
+    search: SearchSettings | None = None  # what is asked of a search, its strategy included
+    init: str = PRETRAINED  # what trainings begin with: see `wisp.models.find_start`
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `optimize` found: every trial, the chosen one, and how it did on photos that chose nothing.
+
+    `test` is None where the data has no labelled test split. `notes` are for the user, one line each.
+    """
+
+    settings: Settings
+    trials: tuple[Trial, ...]
+    chosen: Trial
+    validation: Evaluation
+    test: Evaluation | None
+    inspection: Inspection
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def artifact(self) -> Path:
+        """The chosen model's file."""
+        return self.settings.out / ARTIFACT
+
+    @property
+    def report(self) -> Path:
+        """The page that shows all this."""
+        return self.settings.out / REPORT
+
+
+def folder_of(trial: Trial) -> Path:
+    """The run folder of a trial that `optimize` made."""
+    assert trial.folder is not None  # noqa: S101  (all trials here have one)
+    return trial.folder
+
+
+def report_content(outcome: Outcome) -> ReportContent:
+    """What the page shows."""
+    settings = outcome.settings
+    return ReportContent(
+        data_name=settings.data.resolve().name,
+        trials=outcome.trials,
+        chosen=outcome.chosen,
+        validation=outcome.validation,
+        test=outcome.test,
+        inspection=outcome.inspection,
+        recipe=asdict(read_run(settings.out).recipe),
+        curves={display_name(trial): read_run(folder_of(trial)).metrics() for trial in outcome.trials},
+        notes=outcome.notes,
+        baseline=settings.baseline,
+        seconds=outcome.seconds,
+        command=reproduction_command(outcome),
+        version=__version__,
+    )
+
+
+def reproduction_command(outcome: Outcome) -> str:
+    """The command that trains the chosen network again."""
+    out = outcome.settings.out
+    model = ["--model", str(out / ARCH), "--recipe", str(out / RECIPE)]
+    if outcome.settings.init != SCRATCH:
+        model += ["--init", outcome.settings.init]
+    return shlex.join(["wisp", "train", str(outcome.settings.data), *model, "--out", "again"])
+
+
+def find_notes(
+    trials: Sequence[Trial],
+    chosen: Trial,
+    test: Evaluation | None,
+    left_out: Sequence[str],
+    settings: Settings,
+) -> Iterator[str]:
+    """What the user must know to read the result, one line each."""
+    f1 = chosen.measurement.f1_macro
+    wanted = F1_FLOOR if settings.target_f1 is None else settings.target_f1
+    if f1 < wanted:
+        floor = " (the floor of the score)" if settings.target_f1 is None else ""
+        yield (
+            f"no candidate reached F1 {wanted:g}{floor} on validation; this is the most accurate one ({f1:.4f}): give "
+            "it more time (--budget) or more photos"
+        )
+    elif settings.target_f1 is None and not is_safe(chosen.measurement):
+        yield (
+            f"F1 {f1:.4f} on validation is too near the score's floor ({F1_FLOOR:g}) to be sure of it on other photos, "
+            "and no candidate is safely above; this one is the safest: give it more time (--budget) or more photos"
+        )
+    if settings.init != SCRATCH:
+        whose = "that came with wisp" if settings.init == PRETRAINED else f"of {settings.init}"
+        yield f"pretrained: all trainings began with the weights {whose} (--init)"
+    if test is None:
+        yield "no labelled test photos: the figures are those of the validation split, which also made the choice"
+    planned = [(trial, read_run(folder_of(trial)).recipe.epochs) for trial in trials]
+    cut = [
+        f"{trial.candidate.name} ({trial.epochs} of {epochs} epochs)"
+        for trial, epochs in planned
+        if trial.epochs < epochs
+    ]
+    if cut:
+        yield f"the budget ended these trainings before their last epoch: {', '.join(cut)}"
+    if left_out:
+        yield f"the budget ended before these had their turn: {', '.join(left_out)}"
