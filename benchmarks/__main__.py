@@ -30,8 +30,12 @@ LONG = {
     "fuzz_submissions": (
         "python -m benchmarks.fuzz_submissions --cases 10000 --record docs/records/FILE.md",
     ),
+    "make_pretrained": ("python -m benchmarks.make_pretrained PHOTOS --runs RUNS",),
     "make_zoo": ("python -m benchmarks.make_zoo SET DATA --runs RUNS",),
     "macs_counters": ("python -m benchmarks.macs_counters --record docs/records/FILE.md",),
+    "recipe_study": (
+        "python -m benchmarks.recipe_study DATA --out RUNS --hold-out 0.33 --variant NAME FIELD=VALUE",
+    ),
     "search_scaling": (
         "python -m benchmarks.search_scaling simulated --out RUNS --record docs/records/FILE.json",
         "python -m benchmarks.search_scaling processes DATA --out RUNS --record docs/records/FILE.json",
