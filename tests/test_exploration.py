@@ -315,6 +315,24 @@ def test_a_target_prefers_the_cheap_that_nearly_reach_it() -> None:
     assert [trial.number for trial in _real_finalists(low, 1, None)] == [1]
 
 
+def test_what_was_trained_is_preferred_to_what_was_only_measured() -> None:
+    from wisp.search.store import StoredTrial  # noqa: PLC0415
+    from wisp.search.strategy import Proposal  # noqa: PLC0415
+
+    def trial(number: int, genes: int, epochs: int, f1: float, **changes: Any) -> StoredTrial:
+        proposal = Proposal((genes,), epochs, elastic=bool(changes.pop("elastic", False)))
+        return StoredTrial(number, proposal, Result(f1, 10**6, 9.0, setup_seconds=1.0, **changes))
+
+    supernet = trial(0, 9, 10, 0.9, elastic=True)
+    measured = [trial(1, 1, 0, 0.8), trial(2, 2, 0, 0.7)]
+    trained = [trial(3, 2, 4, 0.6), trial(4, 2, 4, 0.65), trial(5, 3, 4, 0.0, error="diverged")]
+    running = StoredTrial(6, Proposal((4,), 4), None)
+    assert exploration._best_of_each([supernet, *measured, *trained, running]) == [trained[1]]
+    assert exploration._best_of_each([supernet, *measured, running]) == measured
+    assert exploration._best_of_each([supernet]) == []
+    assert exploration._seconds_per_epoch(trained[1]) == 2.0  # setting it up is no part of an epoch
+
+
 def test_latencies_are_measured_once_for_all_time(tmp_path: Path) -> None:
     asked: list[str] = []
 

@@ -21,7 +21,7 @@ from wisp.budget import Budget
 from wisp.files import write_json
 from wisp.models import named
 from wisp.records import Measurement
-from wisp.rounds import Rounds
+from wisp.rounds import Finals, Rounds
 from wisp.score import LEADERBOARD_2021, score
 from wisp.search.candidate import Candidate
 from wisp.train.recipe import Recipe
@@ -148,10 +148,53 @@ def test_all_trials_of_a_round_have_the_same_epochs(job: Callable[..., Rounds]) 
     assert len({name.rpartition("-")[2] for name in machine.trained[:3]}) == 1
 
 
+def test_finalists_of_a_search_are_trained_and_the_best_of_them_longer(job: Callable[..., Rounds]) -> None:
+    """Their speeds are known from the search; the one that was only measured there is probed."""
+    probed: list[str] = []
+
+    def probe(candidate: Candidate) -> float:
+        probed.append(candidate.name)
+        return SPEEDS[candidate.name]
+
+    speeds = {each: SPEEDS[each.name] for each in CANDIDATES if each.name != "huge"}
+    rounds = job(Machine(), 700.0, probe=probe, finals=Finals(speeds, least=2, whole_epochs=60))
+    rounds.run(CANDIDATES)
+    assert probed == ["huge"]
+    first, last = rounds.budget.plans(CANDIDATES)
+    assert set(first.candidates) == set(CANDIDATES)
+    assert first.epochs >= 60
+    assert first.seconds_per_epoch == (2.0, 1.0, 0.5, 0.2)
+    assert len(last.candidates) == 2
+    assert last.epochs > 1.25 * first.epochs
+
+
+@pytest.mark.parametrize(("whole_epochs", "count"), [(10, 4), (140, 3), (300, 2), (1000, 2)])
+def test_more_finalists_only_where_all_are_trained_whole(
+    job: Callable[..., Rounds], whole_epochs: int, count: int
+) -> None:
+    speeds = {each: SPEEDS[each.name] for each in CANDIDATES}
+    rounds = job(Machine(), 450.0, finals=Finals(speeds, least=2, whole_epochs=whole_epochs))
+    rounds.run(CANDIDATES)
+    (first, *_) = rounds.budget.plans(CANDIDATES)
+    assert set(first.candidates) == set(CANDIDATES[:count])
+    assert count == 2 or first.epochs >= whole_epochs
+
+
 def test_as_many_finalists_as_workers(job: Callable[..., Rounds]) -> None:
     rounds = job(Machine(workers=4), 300.0)
     rounds.run(CANDIDATES)
     assert len(rounds.budget.plans(CANDIDATES)[1].candidates) == 4
+
+
+def test_where_two_cannot_use_the_time_more_are_trained_to_the_end(
+    job: Callable[..., Rounds], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds_module, "_MAX_EPOCHS", 220)
+    rounds = job(Machine(), 900.0)
+    rounds.run(CANDIDATES)
+    first, last = rounds.budget.plans(CANDIDATES)
+    assert first.epochs < 220 / 1.25
+    assert (len(last.candidates), last.epochs) == (4, 220)
 
 
 def test_nothing_is_trained_again_for_a_few_epochs_more(

@@ -75,11 +75,14 @@ def test_trained_passed_on_and_measured(training: ShortTraining) -> None:
     assert inherited.result.f1 > first.result.f1 - 0.15
     blank = training(Assignment(1, Proposal(larger, 0), None))
     assert blank.result.f1 < inherited.result.f1
-    assert inherited.weights is not None
-    state, arch, is_super = unpack_weights(inherited.weights)
+    assert inherited.weights is None  # nothing begins with what was only measured
+    tuned = training(Assignment(1, Proposal(larger, 1, start=0), first.weights))
+    assert tuned.weights is not None
+    state, arch, is_super = unpack_weights(tuned.weights)
     assert not is_super
     assert arch == SPACE.decode(larger).arch
     build(arch).load_state_dict(state)
+    assert 0 < inherited.result.setup_seconds < inherited.result.seconds
 
 
 SUPER = Space(
@@ -186,7 +189,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
 
 
 def test_a_network_without_a_parent_begins_with_the_init(training: ShortTraining) -> None:
-    proposal = Proposal(SMALL, 0)  # measured, not trained
+    proposal = Proposal(SMALL, 1)
     fresh = training(Assignment(7, proposal, None))
     pretrained = dataclasses.replace(training, init="pretrained")(Assignment(7, proposal, None))
     assert fresh.weights != pretrained.weights

@@ -163,6 +163,7 @@ def explore(
     workers: int,
     budget: Budget,
     make_task: Callable[[Candidate, int, float], TrialTask],
+    probe: Callable[[Candidate], float],
     init: str,
     target_f1: float | None,
     progress: bool,
@@ -180,6 +181,7 @@ def explore(
         budget: the job's clock.
         make_task: the final training of a candidate, for so many epochs, until that `time.time()`. It begins anew,
             not with the weights that the search found: so whoever has the run can repeat it.
+        probe: seconds that one epoch of a candidate takes alone.
         init: what networks without a parent begin with.
         target_f1: as in `choose`.
         progress: show progress bars on a terminal.
@@ -262,13 +264,14 @@ def explore(
         budget,
         ProcessExecutor(workers) if workers > 1 else InlineExecutor(),
         make_task,
-        probe=_never,
+        probe=probe,
         target_f1=target_f1,
         progress=progress,
         finals=Finals(
             speeds={
-                candidate: _seconds_per_epoch(trial, begun_epochs=decided["epochs"])
+                candidate: _seconds_per_epoch(trial)
                 for candidate, trial in zip(candidates, finalists, strict=True)
+                if trial.proposal.epochs
             },
             least=least,
             whole_epochs=recipe.epochs,
@@ -286,20 +289,19 @@ def _executor(search: SearchSettings, workers: int) -> Executor:
     return ProcessExecutor(workers, reuse=True, retries=_RETRIES) if workers > 1 else InlineExecutor()
 
 
-def _never(candidate: Candidate) -> float:
-    raise AssertionError(f"{candidate.name}: its speed is known from the search")
-
-
 def _best_of_each(trials: Sequence[StoredTrial]) -> list[StoredTrial]:
-    """Of every network the trial with the highest F1."""
-    best: dict[tuple[int, ...], StoredTrial] = {}
-    for trial in trials:
-        if trial.result is None or trial.result.error or trial.proposal.elastic:
-            continue
-        other = best.get(trial.proposal.genes)
-        if other is None or other.result is None or trial.result.f1 > other.result.f1:
-            best[trial.proposal.genes] = trial
-    return list(best.values())
+    """Of every network the trial with the highest F1; those that were only measured count where none was trained."""
+    done = [
+        (trial, trial.result.f1)
+        for trial in trials
+        if trial.result and not trial.result.error and not trial.proposal.elastic
+    ]
+    best: dict[tuple[int, ...], tuple[StoredTrial, float]] = {}
+    for trial, f1 in [each for each in done if each[0].proposal.epochs] or done:
+        genes = trial.proposal.genes
+        if genes not in best or f1 > best[genes][1]:
+            best[genes] = trial, f1
+    return [trial for trial, _ in best.values()]
 
 
 def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | None) -> list[StoredTrial]:
@@ -322,10 +324,10 @@ def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | Non
     return [trials[index] for index in order]
 
 
-def _seconds_per_epoch(trial: StoredTrial, begun_epochs: int) -> float:
+def _seconds_per_epoch(trial: StoredTrial) -> float:
     """As it was trained in the search: validation included, and with the others beside it."""
     assert trial.result is not None  # noqa: S101  (finalists have one)
-    return trial.result.seconds / (trial.proposal.epochs or begun_epochs)
+    return (trial.result.seconds - trial.result.setup_seconds) / trial.proposal.epochs
 
 
 def _summarise(study: Study, trials: Sequence[StoredTrial], seconds: float, workers: int, out: Path) -> None:

@@ -124,7 +124,7 @@ def optimize(
         rounds.run(candidates, kept=budget.plans(every))
     else:
         rounds = _explore(
-            settings, settings.search, dataset, described, candidates, budget, make_task, progress
+            settings, settings.search, dataset, described, candidates, budget, make_task, probe, progress
         )
 
     # The choice is made on validation; test photos are looked at once, with the chosen network.
@@ -170,6 +170,7 @@ def _explore(
     sizes: Sequence[Candidate],
     budget: Budget,
     make_task: Callable[[Candidate, int, float], TrialTask],
+    probe: Callable[[Candidate], float],
     progress: bool,
 ) -> Rounds:
     """Search in place of the ladder."""
@@ -189,6 +190,7 @@ def _explore(
         workers=settings.workers,
         budget=budget,
         make_task=make_task,
+        probe=probe,
         init=settings.init,
         target_f1=settings.target_f1,
         progress=progress,

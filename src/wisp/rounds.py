@@ -27,8 +27,9 @@ _PROBING_SHARE = 0.1  # of the time left, at most, for measuring how long an epo
 _LADDER_SHARE = (
     0.4  # of the time left; below half, so that the next round is longer for the dearest network too
 )
-_FINALS_SHARE = 0.55  # of the time left, where the ladder's place is taken by the best of a search
+_FINALS_SHARE = 0.44  # the same, where the ladder's place is taken by the best of a search
 _FINALISTS = 2  # or as many as are trained side by side
+_MOST_FINALISTS = 3  # times as many, where all of them find the time for as long a training as there may be
 _WORTH_IT = 1.25  # train a candidate again only for this many times the epochs
 _MIN_EPOCHS, _MAX_EPOCHS = 8, 1000
 _TRIAL_SECONDS = (
@@ -45,7 +46,7 @@ class Finals:
     """What is known of candidates that a search chose.
 
     Attributes:
-        speeds: seconds that an epoch of each candidate takes.
+        speeds: seconds that an epoch takes, of those candidates where it is known.
         least: so many of them are trained, if they find the time for any training at all.
         whole_epochs: more of them only if all of them can be trained for so many epochs.
     """
@@ -66,7 +67,7 @@ class Rounds:
         probe: seconds that one epoch of a candidate takes alone.
         target_f1: as in `choose`.
         progress: show a progress bar on a terminal.
-        finals: where the candidates come from a search: nothing is probed, and the first round has more of the time.
+        finals: where the candidates come from a search, so that the first round has more of the time.
         trials: all that were done.
         left_out: names of candidates that were planned and found no time.
     """
@@ -104,7 +105,7 @@ class Rounds:
     def _ladder(self, candidates: Sequence[Candidate]) -> Plan:
         """The first round: all candidates, for the same number of epochs."""
         if self.finals is not None:
-            known = [self.finals.speeds[candidate] for candidate in candidates]
+            known = [self.finals.speeds.get(candidate) or self.probe(candidate) for candidate in candidates]
             plan = self._plan(candidates, known, _FINALS_SHARE, self.finals.whole_epochs)
             if len(plan.candidates) >= self.finals.least:
                 return plan
@@ -121,15 +122,19 @@ class Rounds:
 
     def _longer(self) -> Plan | None:
         """The next round: the best so far, for all the time that is left; None where that is too little to matter."""
-        finalists = best_candidates(
-            self.trials, max(_FINALISTS, self.executor.workers), target_f1=self.target_f1
-        )
+        least = max(_FINALISTS, self.executor.workers)
+        best = best_candidates(self.trials, _MOST_FINALISTS * least, target_f1=self.target_f1)
         longest = {trial.candidate: trial for trial in sorted(self.trials, key=lambda trial: trial.epochs)}
-        speeds = [_seconds_per_epoch(longest[candidate]) for candidate in finalists]
-        most = max(longest[candidate].epochs for candidate in finalists)
-        worth_it = math.ceil(most * _WORTH_IT)
-        plan = self._plan(finalists, speeds, 1.0, worth_it)
-        return plan if plan.epochs >= worth_it else None
+        for count in range(len(best), 0, -1):
+            finalists = best[:count]
+            speeds = [_seconds_per_epoch(longest[candidate]) for candidate in finalists]
+            worth_it = math.ceil(max(longest[candidate].epochs for candidate in finalists) * _WORTH_IT)
+            plan = self._plan(finalists, speeds, 1.0, worth_it)
+            if plan.epochs < worth_it or len(plan.candidates) < count:
+                continue
+            if count <= least or plan.epochs == _MAX_EPOCHS:
+                return plan
+        return None
 
     def _plan(
         self, candidates: Sequence[Candidate], speeds: Sequence[float], share: float, min_epochs: int

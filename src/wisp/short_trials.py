@@ -33,7 +33,7 @@ from wisp.search.study import Assignment, Outcome
 from wisp.search.supernet import smallest, supernet_space
 from wisp.train.elastic import Family, train_elastic
 from wisp.train.loop import train
-from wisp.train.photos import load_photos, predict_classes, training_batch
+from wisp.train.photos import Photos, load_photos, predict_classes, training_batch
 from wisp.train.recipe import Recipe
 from wisp.train.run import CHECKPOINT, open_run
 from wisp.train.threads import one_thread
@@ -78,22 +78,15 @@ class ShortTraining:
         proposal, candidate = assignment.proposal, self.space.decode(assignment.proposal.genes)
         macs = self.space.cost(proposal.genes).macs
         began = time.monotonic()
-        trained: float | None = None  # all of it
+        work = self._train_supernet if proposal.elastic else self._train if proposal.epochs else self._measure
         try:
             with one_thread():
-                if proposal.elastic:
-                    f1, state = self._train_supernet(assignment, candidate)
-                elif proposal.epochs:
-                    f1, state, trained = self._train(assignment, candidate)
-                else:
-                    f1, state = self._measure(assignment, candidate)
+                f1, state, trained = work(assignment, candidate)
         except TrainingError as error:
             return Outcome(Result(0.0, macs, time.monotonic() - began, str(error)))
-        weights = pack_weights(state, candidate.arch, elastic=proposal.elastic)
+        weights = pack_weights(state, candidate.arch, elastic=proposal.elastic) if state else None
         seconds = time.monotonic() - began
-        setup = (
-            0.0 if trained is None else max(0.0, seconds - trained)
-        )  # of a resumed one, less than there was
+        setup = max(0.0, seconds - trained)  # of a resumed one, less than there was
         return Outcome(Result(f1, macs, seconds, setup_seconds=setup), weights)
 
     def trial_recipe(self, number: int, proposal: Proposal) -> Recipe:
@@ -125,8 +118,8 @@ class ShortTraining:
 
     def _train_supernet(
         self, assignment: Assignment, candidate: Candidate
-    ) -> tuple[float, dict[str, Tensor]]:
-        """Validation F1 of the largest network, and the weights that all share."""
+    ) -> tuple[float, dict[str, Tensor], float]:
+        """Validation F1 of the largest network, the weights that all share, and the seconds as of `_train`."""
         recipe = self.trial_recipe(assignment.number, assignment.proposal)
         photos, val = load_photos(
             _dataset(self.data), recipe, skip_unreadable=self.skip_unreadable, progress=False
@@ -140,6 +133,7 @@ class ShortTraining:
         def draw(number: int) -> tuple[ArchSpec, int]:
             return network(part.draw(np.random.default_rng((recipe.seed, number))))
 
+        began = time.monotonic()
         checkpoint = self.folder / f"{assignment.number:05d}" / CHECKPOINT
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         model = train_elastic(
@@ -150,14 +144,18 @@ class ShortTraining:
             initialize=functools.partial(self._start, assignment, candidate),
             deadline=self.deadline,
         )
-        predicted = predict_classes(model, val, torch.device("cpu"))
+        f1 = _f1(model, val, candidate.arch.num_classes)
+        trained = time.monotonic() - began
         shutil.rmtree(checkpoint.parent)
-        return macro_f1(
-            confusion_matrix(val.labels, predicted, candidate.arch.num_classes)
-        ), model.state_dict()
+        return f1, model.state_dict(), trained
 
-    def _measure(self, assignment: Assignment, candidate: Candidate) -> tuple[float, dict[str, Tensor]]:
-        """What the start's weights are worth in this network, once its BatchNorms have seen some photos."""
+    def _measure(
+        self, assignment: Assignment, candidate: Candidate
+    ) -> tuple[float, dict[str, Tensor], float]:
+        """What the start's weights are worth in this network, once its BatchNorms have seen some photos.
+
+        Nothing begins where only was measured: there are no weights. The seconds are as of `_train`.
+        """
         recipe = self.trial_recipe(assignment.number, assignment.proposal).replace(epochs=1)
         photos, val = load_photos(
             _dataset(self.data), recipe, skip_unreadable=self.skip_unreadable, progress=False
@@ -165,6 +163,7 @@ class ShortTraining:
         torch.manual_seed(recipe.seed)
         model = build(candidate.arch)
         self._start(assignment, candidate, model)
+        began = time.monotonic()
         generator = torch.Generator().manual_seed(recipe.seed)
         norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
         for norm in norms:
@@ -179,10 +178,7 @@ class ShortTraining:
                     photos, index, recipe, candidate.arch.num_classes, generator, device
                 )
                 model.train()(images)
-        predicted = predict_classes(model, val, torch.device("cpu"))
-        return macro_f1(
-            confusion_matrix(val.labels, predicted, candidate.arch.num_classes)
-        ), model.state_dict()
+        return _f1(model, val, candidate.arch.num_classes), {}, time.monotonic() - began
 
     def _start(self, assignment: Assignment, candidate: Candidate, model: nn.Module) -> None:
         """Begin with the weights that came along, or with those of `init`."""
@@ -195,6 +191,11 @@ class ShortTraining:
             # A supernet has taught its leading channels to work without the others.
             choose: Choice = "leading" if elastic else "importance"
             transfer_weights(state, arch, model, candidate.arch, choose=choose)
+
+
+def _f1(model: nn.Module, photos: Photos, num_classes: int) -> float:
+    predicted = predict_classes(model, photos, torch.device("cpu"))
+    return macro_f1(confusion_matrix(photos.labels, predicted, num_classes))
 
 
 @functools.lru_cache(maxsize=1)
