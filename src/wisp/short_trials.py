@@ -31,6 +31,7 @@ from wisp.search.space import Genes, Space
 from wisp.search.strategy import Proposal, Result
 from wisp.search.study import Assignment, Outcome
 from wisp.search.supernet import smallest, supernet_space
+from wisp.train.distributed import alone
 from wisp.train.elastic import Family, train_elastic
 from wisp.train.loop import train
 from wisp.train.photos import Photos, load_photos, predict_classes, training_batch
@@ -143,6 +144,7 @@ class ShortTraining:
             checkpoint=checkpoint,
             initialize=functools.partial(self._start, assignment, candidate),
             deadline=self.deadline,
+            device=alone().device,
         )
         f1 = _f1(model, val, candidate.arch.num_classes)
         trained = time.monotonic() - began
@@ -163,6 +165,8 @@ class ShortTraining:
         torch.manual_seed(recipe.seed)
         model = build(candidate.arch)
         self._start(assignment, candidate, model)
+        device = alone().device
+        model = model.to(device)
         began = time.monotonic()
         generator = torch.Generator().manual_seed(recipe.seed)
         norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -173,7 +177,6 @@ class ShortTraining:
         with torch.no_grad():
             for _ in range(_CALIBRATION_STEPS):
                 index = torch.randint(len(photos), (batch_size,), generator=generator)
-                device = torch.device("cpu")
                 images, _ = training_batch(
                     photos, index, recipe, candidate.arch.num_classes, generator, device
                 )
@@ -194,7 +197,7 @@ class ShortTraining:
 
 
 def _f1(model: nn.Module, photos: Photos, num_classes: int) -> float:
-    predicted = predict_classes(model, photos, torch.device("cpu"))
+    predicted = predict_classes(model, photos, next(model.parameters()).device)
     return macro_f1(confusion_matrix(photos.labels, predicted, num_classes))
 
 

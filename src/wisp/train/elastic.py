@@ -48,7 +48,7 @@ class Family:
     draw: Callable[[int], SubNetwork]
 
 
-def train_elastic(
+def train_elastic(  # noqa: PLR0915  (one loop, readable top to bottom, is the design)
     family: Family,
     photos: Photos,
     recipe: Recipe,
@@ -57,6 +57,7 @@ def train_elastic(
     initialize: Callable[[nn.Module], object] | None = None,
     between: int = 2,
     deadline: float | None = None,
+    device: torch.device | None = None,
     checkpoint_seconds: float = 20.0,
 ) -> nn.Module:
     """Train the supernet by a recipe, from the start or from its checkpoint.
@@ -69,6 +70,7 @@ def train_elastic(
         initialize: fills the new supernet with other weights than random ones (a pretrained start).
         between: sub-networks a step, beside the largest and the smallest.
         deadline: wall-clock time after which no further epoch begins.
+        device: where to train; None for the CPU.
         checkpoint_seconds: least time between two checkpoints.
 
     Returns:
@@ -79,21 +81,23 @@ def train_elastic(
         ModelError: a sub-network is none, or the checkpoint is damaged.
     """
     arch, size = family.largest
+    device = device or torch.device("cpu")
     batch_size = min(recipe.batch_size, len(photos))
     steps = len(photos) // batch_size
     counts = torch.bincount(photos.labels, minlength=arch.num_classes)
-    weights = class_weights(counts, recipe.class_balance)
+    weights = class_weights(counts, recipe.class_balance).to(device)
     torch.manual_seed(recipe.seed)
     model = build(arch)
     if initialize is not None:
         initialize(model)
+    model = model.to(device)
     average = copy.deepcopy(model).requires_grad_(False)
     optimizer = make_optimizer(model, recipe)
     generator = torch.Generator().manual_seed(recipe.seed)
     state = {"model": model, "average": average, "optimizer": optimizer, "generator": generator}
     at = Progress()
     if checkpoint.is_file():
-        at = load_checkpoint(checkpoint, **state, device=torch.device("cpu"))  # type: ignore[arg-type]
+        at = load_checkpoint(checkpoint, **state, device=device)  # type: ignore[arg-type]
     averaged = averaged_tensors(average, model)
     skeletons: dict[ArchSpec, nn.Module] = {}
     saved = time.monotonic()
@@ -106,9 +110,7 @@ def train_elastic(
                     taken, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe.learning_rate
                 )
             index = order[step * batch_size : (step + 1) * batch_size]
-            images, targets = training_batch(
-                photos, index, recipe, arch.num_classes, generator, torch.device("cpu")
-            )
+            images, targets = training_batch(photos, index, recipe, arch.num_classes, generator, device)
             optimizer.zero_grad(set_to_none=True)
             logits = model.train()(images)
             loss = weighted_cross_entropy(logits, targets, weights)
@@ -120,7 +122,7 @@ def train_elastic(
             for sub, sub_size in (family.smallest, *drawn):
                 if sub not in skeletons:
                     with torch.random.fork_rng(devices=[]):  # dropout must not depend on what is built
-                        skeletons[sub] = build(sub)
+                        skeletons[sub] = build(sub).to(device)
                 views = shared_weights(dict(model.named_parameters()), arch, sub)
                 smaller = images if sub_size == size else _resized(images, sub_size)
                 own = torch.func.functional_call(skeletons[sub].train(), views, (smaller,))
