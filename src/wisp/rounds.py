@@ -94,7 +94,7 @@ class Rounds:
             if number < len(kept):
                 plan = kept[number]
             else:
-                following = self._longer() if self.trials else self._ladder(candidates)
+                following = self._longer() if self.trials else self._first(candidates)
                 if following is None:
                     return self.trials
                 plan = following
@@ -102,7 +102,7 @@ class Rounds:
             self._train(plan)
         raise AssertionError("itertools.count() ends")
 
-    def _ladder(self, candidates: Sequence[Candidate]) -> Plan:
+    def _first(self, candidates: Sequence[Candidate]) -> Plan:
         """The first round: all candidates, for the same number of epochs."""
         if self.finals is not None:
             known = [self.finals.speeds.get(candidate) or self.probe(candidate) for candidate in candidates]
