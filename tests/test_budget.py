@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from wisp.budget import Budget
+from wisp.budget import Budget, Finalist
 from wisp.errors import InputError
 from wisp.models import named
 from wisp.search.candidate import Candidate
 from wisp.search.planning import Plan
+from wisp.search.space import Space
 
 CANDIDATES = [Candidate(f"c{i}", named("wisp-500k", 3), 32) for i in range(3)]
 SETTINGS = {"data": "photos", "seed": 0, "recipe.learning_rate": 0.004}
@@ -95,6 +97,42 @@ def test_a_plan_of_unknown_candidates_is_refused(path: Path, now: list[float]) -
     resumed = Budget.resume(path, 60.0, SETTINGS, started=now[0])
     with pytest.raises(InputError, match=r"optimize\.json: .*'c2'.*--overwrite"):
         resumed.plans(CANDIDATES[:2])
+
+
+def test_finalists_are_kept_over_an_interruption(path: Path, now: list[float]) -> None:
+    space = Space(3)
+    genes = [space.draw(np.random.default_rng(seed)) for seed in range(2)]
+    budget = Budget.begin(path, 60.0, SETTINGS, started=now[0])
+    assert budget.finalists(space) is None
+    assert Budget.resume(path, 60.0, SETTINGS, started=now[0]).finalists(space) is None
+    chosen = [Finalist(genes[0], 0.25), Finalist(genes[1], None)]
+    budget.keep_finalists(chosen)
+    resumed = Budget.resume(path, 600.0, SETTINGS, started=now[0])
+    assert resumed.finalists(space) == chosen
+    resumed.save()
+    assert Budget.resume(path, 600.0, SETTINGS, started=now[0]).finalists(space) == chosen
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        [],
+        [{"genes": [0, 0], "seconds_per_epoch": 1.0}],  # of another space
+        [{"genes": [99] * 31, "seconds_per_epoch": 1.0}],
+        [{"genes": [0] * 31}],
+        [None],
+        "all",
+        7,
+    ],
+)
+def test_damaged_finalists_are_refused(path: Path, kept: object) -> None:
+    space = Space(3)
+    assert len(space.axes) == 31
+    path.parent.mkdir()
+    state = {"settings": SETTINGS, "spent_seconds": 1, "plans": [], "finalists": kept}
+    path.write_text(json.dumps(state))
+    with pytest.raises(InputError, match=r"optimize\.json: damaged, .*--overwrite"):
+        Budget.resume(path, 60.0, SETTINGS, started=0.0).finalists(space)
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,35 @@ def test_interrupted_and_resumed_it_is_the_same_search(
     assert stored(out) == trials
 
 
+def test_once_the_finals_have_begun_the_search_is_over(
+    data: Path, tmp_path: Path, by_formula: type[ByFormula], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More budget and more trials, here or from another machine, must not change who the kept plans name."""
+    out = tmp_path / "out"
+    begun: list[str] = []
+
+    def killed(task: Any) -> Any:
+        begun.append(task.candidate.name)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "run_trial", killed)
+        with pytest.raises(KeyboardInterrupt):
+            optimize(settings_for(data, out, replace(SEARCH, trials=3)), progress=False)
+    state = json.loads((out / "optimize.json").read_text())
+    assert [plan["candidates"] for plan in state["plans"]] == [begun]
+    assert len(state["finalists"]) == 1
+    before, summary = stored(out), (out / "search.json").read_text()
+    more = settings_for(data, out, replace(SEARCH, trials=30), budget_seconds=7200.0)
+    # those further trials would have chosen another
+    fresh = optimize(replace(more, out=tmp_path / "fresh"), progress=False)
+    assert fresh.chosen.candidate.name != begun[0]
+    outcome = optimize(more, resume=True, progress=False)
+    assert outcome.chosen.candidate.name == begun[0]
+    assert stored(out) == before
+    assert (out / "search.json").read_text() == summary
+
+
 @pytest.mark.slow
 def test_killed_with_all_its_workers_it_loses_only_what_ran(data: Path, tmp_path: Path) -> None:
     """SIGKILL for the command and its processes in the middle of a search, twice; then to the end."""

@@ -13,16 +13,28 @@ from wisp.errors import InputError
 from wisp.files import write_json
 from wisp.search.candidate import Candidate
 from wisp.search.planning import Plan
+from wisp.search.space import Genes, Space
 
 _SAVE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Finalist:
+    """A network that a search chose to be trained for longer.
+
+    `genes` are those of the search's space; `seconds_per_epoch` is None where it was measured without training.
+    """
+
+    genes: Genes
+    seconds_per_epoch: float | None
 
 
 @dataclass
 class Budget:
     """The clock of one job. `spent` counts across resumes; what lies between them does not count.
 
-    `path` is a small JSON file: the settings the job was begun with, its plans and the seconds spent. `started` is
-    the `time.monotonic()` from which this process counts.
+    `path` is a small JSON file: the settings the job was begun with, a search's finalists, the plans and the seconds
+    spent. `started` is the `time.monotonic()` from which this process counts.
     """
 
     path: Path
@@ -32,6 +44,7 @@ class Budget:
     _before: float = 0.0
     _plans: list[dict[str, Any]] = field(default_factory=list)
     _saved: float = 0.0
+    _finalists: list[dict[str, Any]] | None = None
 
     @classmethod
     def begin(cls, path: Path, seconds: float, settings: Mapping[str, Any], started: float) -> Budget:
@@ -42,7 +55,7 @@ class Budget:
 
     @classmethod
     def resume(cls, path: Path, seconds: float, settings: Mapping[str, Any], started: float) -> Budget:
-        """The job that `path` describes; a larger `seconds` than before extends it.
+        """The job that `path` describes; a larger `seconds` than before extends what it is at.
 
         Raises:
             InputError: the file is damaged, or the job was begun with other settings.
@@ -54,6 +67,7 @@ class Budget:
                 list(state["plans"]),
                 dict(state["settings"]),
             )
+            finalists = state.get("finalists")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: damaged, cannot resume; start again with --overwrite") from error
         for name, value in settings.items():
@@ -62,7 +76,7 @@ class Budget:
                     f"{path.parent}: was begun with {name} = {earlier.get(name)!r}, not {value!r}; resume with the "
                     "same settings, or start again with --overwrite"
                 )
-        return cls(path, seconds, settings, started, before, plans)
+        return cls(path, seconds, settings, started, before, plans, _finalists=finalists)
 
     @staticmethod
     def begun_with(path: Path) -> dict[str, Any]:
@@ -82,12 +96,14 @@ class Budget:
 
     def save(self) -> None:
         """Write the state."""
-        state = {
+        state: dict[str, Any] = {
             "settings": self.settings,
             "budget_seconds": self.seconds,
             "spent_seconds": round(self.spent(), 3),
             "plans": self._plans,
         }
+        if self._finalists is not None:
+            state["finalists"] = self._finalists
         write_json(self.path, state)
         self._saved = time.monotonic()
 
@@ -107,6 +123,35 @@ class Budget:
         )
         self.save()
 
+    def keep_finalists(self, finalists: Sequence[Finalist]) -> None:
+        """Keep what a search chose. Its time is over then: the plans that follow name these networks alone."""
+        self._finalists = [
+            {"genes": list(each.genes), "seconds_per_epoch": each.seconds_per_epoch} for each in finalists
+        ]
+        self.save()
+
+    def finalists(self, space: Space) -> list[Finalist] | None:
+        """What the job's search in `space` chose, in order of interest; None where it has not ended yet.
+
+        Raises:
+            InputError: the file is damaged, or names networks that are not in the space.
+        """
+        if self._finalists is None:
+            return None
+        try:
+            kept = [
+                Finalist(
+                    tuple(int(gene) for gene in each["genes"]),
+                    None if each["seconds_per_epoch"] is None else float(each["seconds_per_epoch"]),
+                )
+                for each in self._finalists
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged(error) from error
+        if not kept or not all(space.has(each.genes) for each in kept):
+            raise self._damaged("finalists")
+        return kept
+
     def plans(self, candidates: Sequence[Candidate]) -> list[Plan]:
         """The plans kept so far, the earliest first. `candidates` are those they may name.
 
@@ -124,6 +169,9 @@ class Budget:
                 for kept in self._plans
             ]
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{self.path}: damaged, or of another version of wisp ({error}); start again with --overwrite"
-            ) from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, what: object) -> InputError:
+        return InputError(
+            f"{self.path}: damaged, or of another version of wisp ({what}); start again with --overwrite"
+        )

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from wisp.budget import Budget
+from wisp.budget import Budget, Finalist
 from wisp.errors import RecipeError, TrainingError
 from wisp.files import write_json
 from wisp.rounds import Finals, Rounds
@@ -168,7 +168,7 @@ def explore(
     target_f1: float | None,
     progress: bool,
 ) -> Rounds:
-    """Search, then train the best for longer.
+    """Search, then train the best for longer. Who the best are is decided once: a resumed job goes on with them.
 
     Args:
         search: the user's wishes, with a strategy decided.
@@ -217,49 +217,56 @@ def explore(
         "limits": {name: value for name, value in asdict(search.limits).items() if name != "measure"},
     }
     store = TrialStore(url, search.study, fixed, decided)
+    least = max(_FINALISTS, 2 * workers)
     try:
-        strategy = make_strategy(
-            search.strategy,
-            Sampler(space, limits),
-            seed=seed,
-            epochs=decided["epochs"],
-            founders=decided["founders"],
-        )
-        left = _SEARCH_SHARE * budget.seconds - budget.spent()
-        study = Study(
-            strategy,
-            store,
-            _executor(search, workers),
-            ShortTraining(
-                data=photos.data,
-                recipe=recipe,
-                space=space,
-                folder=out / TRIALS,
+        finalists = budget.finalists(space)
+        if finalists is None:
+            strategy = make_strategy(
+                search.strategy,
+                Sampler(space, limits),
                 seed=seed,
-                skip_unreadable=photos.skip_unreadable,
-                deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
-                described=photos.described,
-                init=init,
-            ),
-            owner=str(out.resolve()),
-            left=lambda: _SEARCH_SHARE * budget.seconds - budget.spent(),
-            most_trials=search.trials,
-        )
-        began = time.monotonic()
-        with _watched(study, budget, max(0.0, left), enabled=progress):
-            trials = study.run()
-        _summarise(study, trials, time.monotonic() - began, workers, out)
-        best = _best_of_each(trials)
-        if not best:
-            errors = [trial.result.error for trial in trials if trial.result and trial.result.error]
-            reason = f": {errors[0]}" if errors else "; give it more time (--budget)"
-            raise TrainingError(f"no training of the search succeeded{reason}")
-        least = max(_FINALISTS, 2 * workers)
-        finalists = _finalists(best, _MOST_FINALISTS * least, target_f1)
+                epochs=decided["epochs"],
+                founders=decided["founders"],
+            )
+            left = _SEARCH_SHARE * budget.seconds - budget.spent()
+            study = Study(
+                strategy,
+                store,
+                _executor(search, workers),
+                ShortTraining(
+                    data=photos.data,
+                    recipe=recipe,
+                    space=space,
+                    folder=out / TRIALS,
+                    seed=seed,
+                    skip_unreadable=photos.skip_unreadable,
+                    deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
+                    described=photos.described,
+                    init=init,
+                ),
+                owner=str(out.resolve()),
+                left=lambda: _SEARCH_SHARE * budget.seconds - budget.spent(),
+                most_trials=search.trials,
+            )
+            began = time.monotonic()
+            with _watched(study, budget, max(0.0, left), enabled=progress):
+                trials = study.run()
+            _summarise(study, trials, time.monotonic() - began, workers, out)
+            best = _best_of_each(trials)
+            if not best:
+                errors = [trial.result.error for trial in trials if trial.result and trial.result.error]
+                reason = f": {errors[0]}" if errors else "; give it more time (--budget)"
+                raise TrainingError(f"no training of the search succeeded{reason}")
+            # From here on the search is over, also for a resumed job: the plans below name these networks.
+            finalists = [
+                Finalist(trial.proposal.genes, _seconds_per_epoch(trial) if trial.proposal.epochs else None)
+                for trial in _finalists(best, _MOST_FINALISTS * least, target_f1)
+            ]
+            budget.keep_finalists(finalists)
     finally:
         store.close()
 
-    candidates = [space.decode(trial.proposal.genes) for trial in finalists]
+    candidates = [space.decode(finalist.genes) for finalist in finalists]
     rounds = Rounds(
         budget,
         ProcessExecutor(workers) if workers > 1 else InlineExecutor(),
@@ -269,9 +276,9 @@ def explore(
         progress=progress,
         finals=Finals(
             speeds={
-                candidate: _seconds_per_epoch(trial)
-                for candidate, trial in zip(candidates, finalists, strict=True)
-                if trial.proposal.epochs
+                candidate: finalist.seconds_per_epoch
+                for candidate, finalist in zip(candidates, finalists, strict=True)
+                if finalist.seconds_per_epoch is not None
             },
             least=least,
             whole_epochs=recipe.epochs,

@@ -154,6 +154,14 @@ class Space:
         kept = len(self.active(genes))
         return genes[:kept] + (0,) * (len(genes) - kept)
 
+    def has(self, genes: Genes) -> bool:
+        """Whether these are genes of a network of this space, as `decode` takes them."""
+        return (
+            len(genes) == len(self.axes)
+            and all(0 <= gene < len(axis.values) for gene, axis in zip(genes, self.axes, strict=True))
+            and self.canonical(genes) == genes
+        )
+
     def vector(self, genes: Genes) -> npt.NDArray[np.float64]:
         """The genes as numbers from 0 to 1, one an axis: what a predictor sees."""
         return np.array(
