@@ -37,7 +37,7 @@ class Page(HTMLParser):
     def __init__(self, html):
         super().__init__()
         self.open, self.sections, self.tables, self.loads, self.ids = [], {}, {}, [], []
-        self.order, self._section = [], "header"
+        self.order, self.links, self._section = [], [], "header"
         self.feed(html)
         self.close()
         assert self.open == [], f"never closed: {self.open}"
@@ -58,7 +58,9 @@ class Page(HTMLParser):
             self.tables[self._section][-1].append("")
         for name, value in attrs:
             assert not name.startswith("on"), f"{tag}: a script in {name}"
-            if name in ("src", "href", "srcset", "data", "action", "poster"):
+            if name == "href" and value.startswith("#"):
+                self.links.append(value[1:])
+            elif name in ("src", "href", "srcset", "data", "action", "poster"):
                 self.loads.append(value)
         if tag in ("script", "link", "img", "iframe", "object", "embed", "base"):
             self.loads.append(tag)
@@ -88,6 +90,8 @@ def test_the_page_is_well_formed_in_order_and_loads_nothing():
         "again",
     ]  # fmt: skip
     assert page.loads == []
+    assert page.links == [part for part in page.order if part != "notes"]  # the contents at the top
+    assert set(page.links) <= set(page.ids)
     assert "http://" not in html
     assert "https://" not in html
     assert "@import" not in html
@@ -138,7 +142,7 @@ def test_the_table_of_candidates_shows_what_was_measured():
     content = make_content()
     head, *rows = page_of(content).tables["candidates"]
     assert head == [
-        "#", "network", "px", "epochs", "F1 val", "95%", "MACs", "params", "bytes", "latency ms", "training s", "score",
+        "#", "network", "F1 val", "95%", "MACs", "score", "params", "bytes", "latency ms", "px", "epochs", "training s",
     ]  # fmt: skip
     assert len(rows) == len(TRIALS)
     for number, (row, trial) in enumerate(zip(rows, content.trials, strict=True), start=1):
@@ -148,17 +152,19 @@ def test_the_table_of_candidates_shows_what_was_measured():
         assert row[1].startswith(trial.candidate.name)
         assert ("chosen" in row[1]) == (trial is content.chosen)
         assert row[2:] == [
-            str(trial.candidate.image_size),
-            str(trial.epochs),
             f"{measured.f1_macro:.4f}",
             f"{low:.3f}\N{EN DASH}{high:.3f}",
             f"{measured.macs:,}",
+            f"{measured.score:.4f}",
             f"{measured.params:,}",
             f"{measured.size_bytes:,}",
             f"{measured.latency_p50_ms:.3f}",
+            str(trial.candidate.image_size),
+            str(trial.epochs),
             f"{content.curves[display_name(trial)][-1]['seconds']:.0f}",
-            f"{measured.score:.4f}",
         ]
+    marked = re.findall(r'<tr class="marked"><td>(\d+)</td>', render(content))
+    assert marked == [str(content.trials.index(content.chosen) + 1)]
 
 
 def test_what_was_not_measured_is_a_dash():
@@ -195,9 +201,10 @@ def test_the_confusion_matrix_shows_counts_and_shades_of_the_row():
     assert [row[0] for row in rows] == list(CLASSES)
     shown = [[0 if cell == "·" else int(cell) for cell in row[1:]] for row in rows]
     assert shown == confusion.tolist()
-    for value, share in zip(confusion[0], confusion[0] / confusion[0].sum(), strict=True):
+    for said, value, share in zip(CLASSES, confusion[0], confusion[0] / confusion[0].sum(), strict=True):
         if value:
-            assert f'style="--share:{share:.3f}" title="{share:.1%}">{value}</td>' in html
+            told = f"{CLASSES[0]}, called {said}: {value} ({share:.1%})"
+            assert f'style="--share:{share:.3f}" title="{told}">{value}</td>' in html
     wrong = confusion - np.diag(np.diag(confusion))
     row, column = np.unravel_index(wrong.argmax(), wrong.shape)
     assert (
@@ -280,7 +287,7 @@ def test_recipe_and_how_to_do_it_again():
     page = page_of(content)
     assert page.sections["recipe"].endswith("epochs92mixingnonevertical_fliptruelearning_rate0.004")
     assert content.command in page.sections["again"]
-    assert "9 min 58 s with wisp 0.1.0" in page.sections["again"]
+    assert "The search itself took 9 min 58 s" in page.sections["again"]
 
 
 @pytest.mark.parametrize(
@@ -333,8 +340,8 @@ def test_trials_without_curves_keep_their_numbers():
     content = make_content()
     last = content.trials[-1]
     page = page_of(replace(content, curves={display_name(last): make_curve(9, 0.7)}))
-    assert f" {len(content.trials)} {display_name(last)}" in page.sections["training"]
-    assert page.tables["candidates"][1][-2] == "\N{EN DASH}"
+    assert f"{len(content.trials)} {display_name(last)}" in page.sections["training"]
+    assert page.tables["candidates"][1][-1] == "\N{EN DASH}"
 
 
 def test_no_notes_no_box():
@@ -396,10 +403,40 @@ def test_the_mistakes_are_seen(tmp_path):
     assert all(picture.startswith("data:image/jpeg;base64,") for picture in pictures)
     assert pictures[:3] == pictures[3:]
     decoded = Image.open(io.BytesIO(base64.b64decode(pictures[0].partition(",")[2])))
-    assert decoded.size == (96, 96)
-    assert decoded.getpixel((48, 48))[0] > 180
+    assert decoded.size == (40, 30)  # no larger than they are
+    assert decoded.getpixel((20, 15))[0] > 180
     assert "Glass taken for Plastic, 90% sureGlass taken for Plastic, 80% sure" in page.sections["hardest"]
     assert page.order.index("confusion") < page.order.index("hardest") < page.order.index("classes")
+
+
+def test_photos_keep_their_shape_and_are_there_without_scrolling(tmp_path):
+    Image.new("RGB", (640, 320), (30, 200, 30)).save(tmp_path / "wide.jpg")
+    mistakes = (Mistake(tmp_path / "wide.jpg", "test/wide.jpg", "Glass", "Plastic", 0.9),)
+    confusion = np.diag(np.full(len(CLASSES), 9))
+    confusion[2, 6] = 1
+    content = make_content()
+    measured = replace(make_evaluation("test", CLASSES, confusion, content.chosen), mistakes=mistakes)
+    html = render(replace(content, test=measured))
+    pictures = [value for value in Page(html).loads if value != "img"]
+    sizes = [Image.open(io.BytesIO(base64.b64decode(value.partition(",")[2]))).size for value in pictures]
+    assert sizes == [(128, 64), (208, 104)]
+    assert 'width="208" height="104"' in html
+    assert "lazy" not in html  # a printer would find the photos empty that were never scrolled to
+
+
+@pytest.mark.parametrize(("count", "density"), [(12, "sparse"), (13, "dense"), (27, "densest")])
+def test_large_matrices_have_narrow_columns(count, density):
+    html = render(make_content(classes=[f"class {n}" for n in range(count)]))
+    assert html.count(f'<table class="confusion {density}">') == 1
+
+
+def test_among_many_curves_only_the_front_and_the_chosen_one_stand_out():
+    many = [("wisp-1m", 48, 10 + n, 0.6 + 0.001 * n) for n in range(20)]
+    html = render(make_content(trials=many, chosen=2))
+    # all cost the same, so the most accurate one alone is the front
+    assert html.count('class="line faint"') == 2 * 18 + 1
+    assert "18 others" in html
+    assert "line faint" not in render(make_content())
 
 
 def test_without_mistakes_there_are_no_hardest_photos():

@@ -92,7 +92,15 @@ def path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
 
 
-def chart(x: Scale, y: Scale, *content: str, x_label: str, y_label: str, title: str) -> Markup:
+def same_digits(ticks: Sequence[float]) -> list[str]:
+    """The ticks as text, with as many decimals as the longest needs: 0.70, 0.65."""
+    digits = max((len(f"{tick:.9f}".rstrip("0").partition(".")[2]) for tick in ticks), default=0)
+    return [f"{tick:.{digits}f}" for tick in ticks]
+
+
+def chart(
+    x: Scale, y: Scale, *content: str, x_label: str, y_label: str, title: str, above: float = 0.0
+) -> Markup:
     """An SVG with both axes, their grid and labels, and `content` drawn over them.
 
     Args:
@@ -102,21 +110,23 @@ def chart(x: Scale, y: Scale, *content: str, x_label: str, y_label: str, title: 
         x_label: what the horizontal axis shows, with its unit.
         y_label: likewise, upwards.
         title: what the chart shows, for people who cannot see it.
+        above: more room above the frame, for content with negative heights.
     """
-    label_x = short_count if x.log else "{:g}".format
+    x_ticks, y_ticks = x.ticks(), y.ticks()
+    x_texts = [short_count(tick) for tick in x_ticks] if x.log else same_digits(x_ticks)
     grid = [
         element("line", x1=f"{LEFT:g}", x2=f"{WIDTH - RIGHT:g}", y1=f"{y(v):.1f}", y2=f"{y(v):.1f}")
-        for v in y.ticks()
+        for v in y_ticks
     ] + [
         element("line", x1=f"{x(v):.1f}", x2=f"{x(v):.1f}", y1=f"{TOP:g}", y2=f"{HEIGHT - BOTTOM:g}")
-        for v in x.ticks()
+        for v in x_ticks
     ]
     labels = [
-        element("text", f"{v:g}", x=f"{LEFT - 6:g}", y=f"{y(v) + 4:.1f}", text_anchor="end")
-        for v in y.ticks()
+        element("text", text, x=f"{LEFT - 6:g}", y=f"{y(v) + 4:.1f}", text_anchor="end")
+        for v, text in zip(y_ticks, same_digits(y_ticks), strict=True)
     ] + [
-        element("text", label_x(v), x=f"{x(v):.1f}", y=f"{HEIGHT - BOTTOM + 16:g}", text_anchor="middle")
-        for v in x.ticks()
+        element("text", text, x=f"{x(v):.1f}", y=f"{HEIGHT - BOTTOM + 16:g}", text_anchor="middle")
+        for v, text in zip(x_ticks, x_texts, strict=True)
     ]
     middle_x, middle_y = (LEFT + WIDTH - RIGHT) / 2, (TOP + HEIGHT - BOTTOM) / 2
     names = (
@@ -129,7 +139,7 @@ def chart(x: Scale, y: Scale, *content: str, x_label: str, y_label: str, title: 
         element("g", *labels, class_="ticks"),
         element("g", *names, class_="axes"),
         joined(content),
-        viewBox=f"0 0 {WIDTH:g} {HEIGHT:g}",
+        viewBox=f"0 {-above:g} {WIDTH:g} {HEIGHT + above:g}",
         role="img",
         aria_label=title,
     )

@@ -11,7 +11,7 @@ from wisp.comparison import Compared, Comparison
 from wisp.files import write_text
 from wisp.models import ArchSpec
 from wisp.report.curves import Line, curves_chart, key_of
-from wisp.report.document import document, section
+from wisp.report.document import Section, document, section
 from wisp.report.front import front_chart
 from wisp.report.markup import Markup, element, name
 from wisp.report.tables import interval_cell, number_cell, table
@@ -35,7 +35,7 @@ def render(comparison: Comparison, *, version: str) -> str:
     return document(label, summary, _sections(comparison), version)
 
 
-def _sections(comparison: Comparison) -> Iterator[Markup]:
+def _sections(comparison: Comparison) -> Iterator[Section]:
     yield section("runs", "The runs", _runs_table(comparison), _caption(comparison))
     groups = [group for group in comparison.groups() if len(group.runs) > 1]
     if groups:

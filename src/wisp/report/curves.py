@@ -14,23 +14,29 @@ from wisp.report.markup import Markup, element
 
 COLOURS, DASHES = 5, 4  # as many as the style sheet has: 20 different lines
 _MOST_POINTS = 240  # more than the chart has room for
-_LABEL_HEIGHT = 11.0
+_LABEL_HEIGHT = 12.5
 
 
 @dataclass(frozen=True)
 class Line:
-    """The rows of one training's `metrics.jsonl`, with the number and name it is shown by."""
+    """The rows of one training's `metrics.jsonl`, with the number and name it is shown by.
+
+    A `faint` one is drawn thin and grey, without its number: context for the others.
+    """
 
     number: int
     name: str
     rows: Sequence[Mapping[str, Any]]
     chosen: bool = False
+    faint: bool = False
 
     @property
     def style(self) -> str:
         """Its classes in the style sheet: colours alone would leave some people without a difference."""
         if self.chosen:
             return "line chosen"
+        if self.faint:
+            return "line faint"
         return f"line colour-{self.number % COLOURS} dash-{self.number % DASHES}"
 
     def points(self, key: str) -> list[tuple[float, float]]:
@@ -58,23 +64,21 @@ def curves_chart(lines: Sequence[Line], key: str, label: str) -> Markup | None:
     last = max(points[-1][0] for _, points in drawn)
     x = horizontal(0, max(last, 2))
     y = vertical(*padded([value for _, points in drawn for _, value in points], least_span=0.02))
-    ends = [(x(points[-1][0]), y(points[-1][1])) for _, points in drawn]
+    # the faint ones first, the chosen one last, over the others
+    drawn.sort(key=lambda item: (item[0].chosen, not item[0].faint))
+    ends = {line.number: (x(points[-1][0]), y(points[-1][1])) for line, points in drawn if not line.faint}
+    heights = dict(zip(ends, _spread(list(ends.values())), strict=True))
     content = []
-    # the chosen one last, over the others
-    for (line, points), (end_x, end_y), label_y in sorted(
-        zip(drawn, ends, _spread(ends), strict=True), key=lambda item: item[0][0].chosen
-    ):
+    for line, points in drawn:
         told = f"{line.number}: {line.name}\n{label} {points[-1][1]:.4f} after {points[-1][0]:g} epochs"
-        content.append(
-            element(
-                "g",
-                element("title", told),
-                element("path", d=path([(x(epoch), y(value)) for epoch, value in points])),
+        parts = [element("path", d=path([(x(epoch), y(value)) for epoch, value in points]))]
+        if line.number in ends:
+            end_x, end_y = ends[line.number]
+            parts += [
                 element("circle", cx=f"{end_x:.1f}", cy=f"{end_y:.1f}", r="2.5"),
-                element("text", str(line.number), x=f"{end_x + 5:.1f}", y=f"{label_y + 4:.1f}"),
-                class_=line.style,
-            )
-        )
+                element("text", str(line.number), x=f"{end_x + 5:.1f}", y=f"{heights[line.number] + 4:.1f}"),
+            ]
+        content.append(element("g", element("title", told), *parts, class_=line.style))
     return chart(
         x,
         y,
@@ -86,23 +90,18 @@ def curves_chart(lines: Sequence[Line], key: str, label: str) -> Markup | None:
 
 
 def key_of(lines: Sequence[Line]) -> Markup:
-    """The list that says which line is which."""
+    """The list that says which line is which; the faint ones in one entry."""
+    entries = [(line.style, f"{line.number} {line.name}") for line in lines if not line.faint]
+    faint = sum(line.faint for line in lines)
+    if faint:
+        entries.append(("line faint", f"{faint} others"))
+    return element("ul", *(_key_entry(style, told) for style, told in entries), class_="key")
+
+
+def _key_entry(style: str, told: str) -> Markup:
+    swatch = element("g", element("path", d=path([(0, 5), (30, 5)])), class_=style)
     return element(
-        "ul",
-        *(
-            element(
-                "li",
-                element(
-                    "svg",
-                    element("g", element("path", d=path([(0, 5), (30, 5)])), class_=line.style),
-                    viewBox="0 0 30 10",
-                    aria_hidden="true",
-                ),
-                f" {line.number} {line.name}",
-            )
-            for line in lines
-        ),
-        class_="key",
+        "li", element("svg", swatch, viewBox="0 0 30 10", aria_hidden="true"), element("span", told)
     )
 
 

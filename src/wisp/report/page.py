@@ -10,15 +10,14 @@ from typing import Any
 from wisp.data.inspection import Inspection
 from wisp.evaluation import Evaluation
 from wisp.files import write_text
-from wisp.records import UNLABELLED
 from wisp.report.curves import Line, curves_chart, key_of
-from wisp.report.document import document, section
+from wisp.report.dataset import dataset_facts
+from wisp.report.document import Section, document, section
 from wisp.report.front import front_chart
 from wisp.report.markup import Markup, element, joined, name
 from wisp.report.photos import hardest_strip
 from wisp.report.tables import (
     MATRIX_CLASSES,
-    balance_table,
     candidates_table,
     classes_table,
     confusion_table,
@@ -29,8 +28,9 @@ from wisp.report.tables import (
 )
 from wisp.score import F1_FLOOR, PRESETS, Baseline, f1_term, macs_term
 from wisp.search.candidate import Trial
+from wisp.search.selection import pareto_front
 
-_LISTED_FILES = 20
+_MANY_LINES = 12  # beyond so many only the front and the chosen one stand out in the curves
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class ReportContent:
         notes: what the reader must know first, one line each.
         baseline: what all scores are relative to.
         seconds: how long the job took.
-        command: the command line that does it again.
+        command: the command line that trains the chosen network again.
         version: of wisp.
     """
 
@@ -89,7 +89,7 @@ def render(content: ReportContent) -> str:
     return document(label, _summary(content), _sections(content), content.version)
 
 
-def _sections(content: ReportContent) -> Iterator[Markup]:
+def _sections(content: ReportContent) -> Iterator[Section | Markup]:
     measured = content.measured
     yield section("result", "The chosen model", *_headline(content))
     if content.notes:
@@ -100,14 +100,6 @@ def _sections(content: ReportContent) -> Iterator[Markup]:
         "front",
         "Accuracy against cost",
         front_chart(content.trials, content.chosen, content.baseline),
-        element(
-            "p",
-            "Every circle is a trained candidate, numbered as in the table below. Filled: on the front, no other one "
-            "is both cheaper and better. Ringed, with its 95% interval: the chosen one. Dashed: lines of equal score; "
-            "up and to the left is better. Marks at the top: what well-known networks cost at the chosen one's size, "
-            "for comparison; they were not trained here.",
-            class_="caption",
-        ),
     )
     lines = _lines(content)
     yield section(
@@ -139,15 +131,23 @@ def _sections(content: ReportContent) -> Iterator[Markup]:
     yield section("classes", f"Every class, on {measured.split}", classes_table(measured))
     if measured.parts:
         yield section("parts", f"Every source, on {measured.split}", parts_table(measured))
-    yield section("data", "The photos", *_data(content.inspection))
+    yield section("data", "The photos", *dataset_facts(content.inspection))
     yield section("recipe", "Recipe of the chosen training", recipe_list(content.recipe))
     yield section(
         "again",
         "Do it again",
-        element("p", f"This took {_duration(content.seconds)} with wisp {content.version}:"),
-        element("pre", element("code", content.command)),
         element("p", "The model beside this page runs without torch:"),
         element("pre", element("code", "wisp classify PHOTO --model model.onnx")),
+        element(
+            "p", f"Train the chosen network once more, as it was trained here with wisp {content.version}:"
+        ),
+        element("pre", element("code", content.command)),
+        element(
+            "p",
+            "The same data, recipe, seed and versions give the same network. The search itself took "
+            f"{_duration(content.seconds)}; its settings are in optimize.json beside this page.",
+            class_="caption",
+        ),
     )
 
 
@@ -217,8 +217,16 @@ def _latency(measured: Evaluation) -> tuple[str, str]:
 
 
 def _lines(content: ReportContent) -> list[Line]:
+    many = len(content.trials) > _MANY_LINES
+    front = pareto_front(content.trials)
     return [
-        Line(number, display_name(trial), content.curves[display_name(trial)], trial == content.chosen)
+        Line(
+            number,
+            display_name(trial),
+            content.curves[display_name(trial)],
+            chosen=trial == content.chosen,
+            faint=many and trial not in front and trial != content.chosen,
+        )
         for number, trial in enumerate(content.trials, start=1)
         if content.curves.get(display_name(trial))
     ]
@@ -248,42 +256,6 @@ def _confusion(measured: Evaluation) -> Iterator[Markup]:
         yield mistakes
     if measured.n_skipped:
         yield element("p", f"Unreadable photos left out: {measured.n_skipped:,}.")
-
-
-def _data(inspection: Inspection) -> Iterator[Markup]:
-    facts = [f"{inspection.n_images:,} photos in {len(inspection.classes):,} classes"]
-    if inspection.imbalance:
-        facts.append(f"the largest class has {inspection.imbalance:.1f} times the photos of the smallest")
-    if inspection.widths and inspection.heights:
-        facts.append(f"median size {inspection.widths.median:g} x {inspection.heights.median:g} pixels")
-    if inspection.formats:
-        facts.append(", ".join(f"{format_} {count:,}" for format_, count in inspection.formats.items()))
-    unlabelled = sum(inspection.counts.get(UNLABELLED, {}).values())
-    if unlabelled:
-        facts.append(f"{unlabelled:,} without a label")
-    yield element("p", "; ".join(facts) + ".")
-    yield balance_table(inspection)
-    if not inspection.is_split:
-        yield element("p", "Divided by wisp: stratified, near duplicates on one side.", class_="caption")
-    yield element("h3", "Warnings")
-    yield (
-        element("ul", *(element("li", warning) for warning in inspection.warnings), class_="warnings")
-        if inspection.warnings
-        else element("p", "None.")
-    )
-    leaks = [
-        joined((name(photo.name) for photo in group.photos), f" = ({group.kind}) ")
-        for group in inspection.leaks
-    ]
-    unreadable = [joined((name(file), ": ", reason)) for file, reason in inspection.unreadable.items()]
-    for title, found in (("Shots in more than one split", leaks), ("Unreadable photos", unreadable)):
-        if found:
-            more = len(found) - _LISTED_FILES
-            rest = [element("li", f"and {more:,} more: wisp data inspect lists them")] if more > 0 else []
-            items = [element("li", item) for item in found[:_LISTED_FILES]]
-            yield element(
-                "details", element("summary", f"{title}: {len(found):,}"), element("ul", *items, *rest)
-            )
 
 
 def _size(size_bytes: int | None) -> str:

@@ -24,7 +24,14 @@ _DASH = "\N{EN DASH}"
 _STRONG = 0.6  # share from which a cell is so dark that its number must be light
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, label: str, class_: str = "") -> Markup:
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    label: str,
+    class_: str = "",
+    marked: int | None = None,
+) -> Markup:
     """A table that scrolls sideways where the page is narrow.
 
     Args:
@@ -32,8 +39,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, label: str, cla
         rows: cells; those that are finished `<td>` or `<th>` elements stay so, others become cells.
         label: what it shows, for people who cannot see it.
         class_: of the table.
+        marked: index of a row to stand out.
     """
-    body = (element("tr", *(_cell(cell) for cell in row)) for row in rows)
+    body = (
+        element("tr", *(_cell(cell) for cell in row), class_="marked" if index == marked else None)
+        for index, row in enumerate(rows)
+    )
     header = element("tr", *(element("th", column, scope="col") for column in head))
     return _scrolling(
         element("table", element("thead", header), element("tbody", *body), class_=class_ or None), label
@@ -61,21 +72,26 @@ def candidates_table(trials: Sequence[Trial], chosen: Trial, seconds: Sequence[f
         cells = [
             number_cell(number),
             element("th", name(trial.candidate.name), marks, scope="row"),
-            number_cell(trial.candidate.image_size),
-            number_cell(trial.epochs),
             number_cell(measured.f1_macro),
             interval_cell(measured.f1_ci95),
             number_cell(measured.macs),
+            number_cell(measured.score),
             number_cell(measured.params),
             number_cell(measured.size_bytes),
             number_cell(measured.latency_p50_ms, digits=3),
+            number_cell(trial.candidate.image_size),
+            number_cell(trial.epochs),
             *([number_cell(duration, digits=0)] if timed else []),
-            number_cell(measured.score),
         ]
         rows.append(cells)
-    head = ["#", "network", "px", "epochs", "F1 val", "95%", "MACs", "params", "bytes", "latency ms"]
+    # what decides stands first: a phone shows few columns at once
+    head = ["#", "network", "F1 val", "95%", "MACs", "score", "params", "bytes", "latency ms", "px", "epochs"]
     return table(
-        [*head, *(["training s"] if timed else []), "score"], rows, label="All candidates", class_="numbers"
+        [*head, *(["training s"] if timed else [])],
+        rows,
+        label="All candidates",
+        class_="numbers",
+        marked=trials.index(chosen),
     )
 
 
@@ -114,14 +130,19 @@ def confusion_table(evaluation: Evaluation) -> Markup:
             "tr",
             element("th", element("span", name(label), title=label), scope="row"),
             *(
-                _heat(int(confusion[row, column]), float(shares[row, column]))
-                for column in range(len(shares))
+                _heat(int(confusion[row, column]), float(shares[row, column]), label, said)
+                for column, said in enumerate(evaluation.classes)
             ),
         )
         for row, label in enumerate(evaluation.classes)
     )
     return _scrolling(
-        element("table", element("thead", head), element("tbody", *body), class_="confusion"),
+        element(
+            "table",
+            element("thead", head),
+            element("tbody", *body),
+            class_=f"confusion {_density(len(shares))}",
+        ),
         f"Confusion matrix on {evaluation.split}",
     )
 
@@ -233,13 +254,18 @@ def _bar(share: float) -> Markup:
     return element("td", element("div", style=f"width:{100 * share:.1f}%"), class_="bar", aria_hidden="true")
 
 
-def _heat(count: int, share: float) -> Markup:
+def _density(n_classes: int) -> str:
+    """How narrow the columns of a matrix must be: a class in the style sheet."""
+    return "sparse" if n_classes <= 12 else "dense" if n_classes <= 26 else "densest"
+
+
+def _heat(count: int, share: float, true: str, said: str) -> Markup:
     return element(
         "td",
         str(count) if count else "·",
         class_=("strong" if share > _STRONG else "faint" if not count else None),
         style=f"--share:{share:.3f}" if count else None,
-        title=f"{share:.1%}" if count else None,
+        title=f"{true}, called {said}: {count:,} ({share:.1%})" if count else None,
     )
 
 
