@@ -60,10 +60,10 @@ SOURCES = {
     "waste9": (
         "TACO (Proenca & Simoes, 2020): object crops of its photos at 416 px, CC BY 4.0.",
         "TrashNet (Thung & Yang, Stanford CS229, 2016), MIT licence.",
-        "A public 12-class garbage classification set.",
+        "A public 12-class garbage classification set; licence not stated with the copy used.",
         "A public set of clothing photos, CC0.",
         "Drink cartons of a public grocery set, MIT licence.",
-        "Public photos of styrofoam and of cartons.",
+        "Public photos of styrofoam and of cartons; licence not stated with the copies used.",
     ),
 }
 START = (

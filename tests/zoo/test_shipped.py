@@ -68,6 +68,12 @@ def test_the_card_is_whole(model: ShippedModel) -> None:
     assert min(card.data["photos"].values()) > 0
 
 
+def test_every_source_of_photos_has_a_licence_or_says_that_none_is_known(model: ShippedModel) -> None:
+    for source in model.card.data["sources"]:
+        known = ("MIT licence", "CC BY 4.0", "CC0", "research use", "licence not stated with the cop")
+        assert sum(words in source for words in known) == 1, source
+
+
 def test_the_page_is_the_card(model: ShippedModel) -> None:
     page = model.path.with_suffix(".md").read_text(encoding="utf-8")
     assert page == model.card.markdown()
