@@ -21,6 +21,7 @@ from PIL import Image
 
 from wisp import exploration, pipeline, rounds
 from wisp.data.folders import load_dataset
+from wisp.data.inspection import inspect_folder
 from wisp.errors import InputError, RecipeError, TrainingError
 from wisp.exploration import SearchSettings
 from wisp.models import build
@@ -324,26 +325,6 @@ def test_what_cannot_work_ends_at_once(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_target_prefers_the_cheap_that_nearly_reach_it() -> None:
-    from wisp.search.store import StoredTrial  # noqa: PLC0415
-    from wisp.search.strategy import Proposal  # noqa: PLC0415
-
-    points = [(100_000, 0.5), (200_000, 0.69), (300_000, 0.68), (900_000, 0.8), (950_000, 0.4)]
-    trials = [StoredTrial(n, Proposal((n,), 2), Result(f1, macs, 1.0)) for n, (macs, f1) in enumerate(points)]
-    assert [trial.number for trial in _real_finalists(trials, 2, 0.7)] == [1, 2]
-    front = {trial.number for trial in _real_finalists(trials, 3, None)}
-    assert front == {0, 1, 3}
-    # nobody is trained longer who will stay below the floor, unless all are there
-    points[0] = (100_000, 0.2)
-    trials[0] = StoredTrial(0, trials[0].proposal, Result(0.2, 100_000, 1.0))
-    assert 0 not in {trial.number for trial in _real_finalists(trials, 4, None)}
-    low = [
-        StoredTrial(n, trials[n].proposal, Result(f1, 10**5 * (n + 1), 1.0))
-        for n, f1 in enumerate((0.1, 0.3, 0.2))
-    ]
-    assert [trial.number for trial in _real_finalists(low, 1, None)] == [1]
-
-
 def test_what_was_trained_is_preferred_to_what_was_only_measured() -> None:
     from wisp.search.store import StoredTrial  # noqa: PLC0415
     from wisp.search.strategy import Proposal  # noqa: PLC0415
@@ -363,18 +344,67 @@ def test_what_was_trained_is_preferred_to_what_was_only_measured() -> None:
 
 
 def test_latencies_are_measured_once_for_all_time(tmp_path: Path) -> None:
+    """From the first question, asked before there is a folder, and over an interruption."""
     asked: list[str] = []
 
     def measure(candidate: Any) -> float:
         asked.append(candidate.name)
-        return float(len(asked))
+        return 0.25 + 0.001 * len(asked)
 
-    space = Space(3)
-    candidate = space.decode(exploration.Sampler(space).haven)
+    search = SearchSettings(limits=Limits(latency_ms=0.5, measure=measure))
+    hour = {"budget_seconds": 3600.0, "steps_per_epoch": 30}
+    decided = search.decided(3, 1, **hour)
+    assert decided.strategy == "supernet"
+    assert asked
+    assert len(asked) == len(set(asked))
     path = tmp_path / "latencies.json"
-    assert exploration._Remembered(measure, path)(candidate) == 1.0
-    assert exploration._Remembered(measure, path)(candidate) == 1.0
-    assert asked == [candidate.name]
+    assert isinstance(decided.limits.measure, exploration._Remembered)
+    decided.limits.measure.keep(path)
+    known = json.loads(path.read_text())
+    assert list(known) == asked
+    candidate = Space(3).decode(known_good(Sampler(Space(3)))[-1])
+    assert decided.limits.measure(candidate) == decided.limits.measure(candidate)
+    assert list(json.loads(path.read_text())) == asked == [*known, candidate.name]
+    before = len(asked)
+    resumed = search.decided(3, 1, **hour, latencies=path)
+    assert resumed.limits.measure is not None
+    assert resumed.limits.measure(candidate) == decided.limits.measure(candidate)
+    assert len(asked) == before
+
+
+def test_the_default_with_augmentation_is_evolution() -> None:
+    hour = {"budget_seconds": 3600.0, "steps_per_epoch": 30}
+    assert SearchSettings().decided(3, 1, **hour).strategy == "supernet"
+    assert SearchSettings(augmentation=True).decided(3, 1, **hour).strategy == "evolution"
+    asked = SearchSettings(augmentation=True, strategy="supernet").decided(3, 1, **hour)
+    assert asked.strategy == "supernet"  # who asks for it has it, with the recipe's strength for the supernet
+
+
+def test_the_sizes_follow_from_the_photos_and_the_budget(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not from the clock, nor from what is decoded already; once a search has begun, from how it was begun."""
+    inspection, _ = inspect_folder(data, progress=False)
+    monkeypatch.delattr(pipeline, "time")
+    photo = 1e-3 + 32 * 32 * 15e-9
+    for photos, budget in ((40_000, 600.0), (10_000, 600.0), (10_000, 3600.0), (10**6, 60.0)):
+        expected = max(1, int(0.25 * budget / (photos * photo)))
+        assert pipeline._affordable_sizes(photos, inspection, budget) == expected
+    larger = replace(
+        inspection,
+        widths=replace(inspection.widths, median=512.0),
+        heights=replace(inspection.heights, median=384.0),
+    )
+    assert pipeline._affordable_sizes(2_527, larger, 300.0) == 7  # TrashNet
+
+    def sizes(search: SearchSettings, most: int) -> list[int]:
+        return [each.image_size for each in search.sizes_to_decode(3, tmp_path, most=most)]
+
+    assert sizes(SearchSettings(), 3) == [48, 64, 32]
+    assert sorted(sizes(SearchSettings(), 50)) == sorted(Space(3).image_size)
+    assert sizes(SEARCH, 1) == [32, 24]
+    TrialStore(tmp_path / "trials.db", "search", {}, {"image_size": [24, 40, 64]}).close()
+    assert sizes(SearchSettings(), 1) == [64, 40, 24]
 
 
 def test_every_size_of_the_space_has_its_turn_to_decode() -> None:

@@ -17,15 +17,15 @@ from wisp.budget import Budget, Finalist
 from wisp.errors import RecipeError, TrainingError
 from wisp.files import write_json
 from wisp.rounds import Finals, Rounds
-from wisp.score import F1_FLOOR
 from wisp.search.candidate import Candidate
 from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
-from wisp.search.front import SAFE_F1, hypervolume, preference
+from wisp.search.finalists import choose_finalists
+from wisp.search.front import hypervolume
 from wisp.search.limits import Limits
 from wisp.search.sampling import Sampler
 from wisp.search.space import Space
 from wisp.search.store import StoredTrial, TrialStore, begun_with
-from wisp.search.strategies import default_strategy, make_strategy, unit_epochs
+from wisp.search.strategies import SUPERNET_SHARE, default_strategy, make_strategy, unit_epochs
 from wisp.search.study import Study
 from wisp.short_trials import ShortTraining
 from wisp.train.recipe import Recipe
@@ -43,7 +43,6 @@ LEAST_UNIT_EPOCHS, LEAST_UNIT_STEPS, ENOUGH_EPOCHS = 5, 200, 30
 _FINALISTS = 4  # at least; or twice as many as are trained side by side
 _MOST_FINALISTS = 3  # times as many, where all of them find the time for a whole training
 _RETRIES = 2
-_FLOOR_REACH = 0.1  # F1 that a finalist may still be expected to gain
 # The front's area is measured between these.
 LEAST_MACS, MOST_MACS = 1e4, 1e7
 # Strengths of augmentation, where it is searched too; 1 is the recipe.
@@ -95,28 +94,59 @@ class SearchSettings:
         if self.strategy is not None:
             make_strategy(self.strategy, sampler, seed=0, epochs=1, founders=1)
 
-    def decided(self, num_classes: int, workers: int) -> SearchSettings:
-        """The same with a strategy: the default one for this machine, or for several.
+    def decided(
+        self,
+        num_classes: int,
+        workers: int,
+        *,
+        budget_seconds: float,
+        steps_per_epoch: int,
+        latencies: Path | None = None,
+    ) -> SearchSettings:
+        """The same with a strategy: the default one for this job and machine, or for several.
+
+        Args:
+            num_classes: of the networks.
+            workers: trainings side by side.
+            budget_seconds: wall time of the whole job.
+            steps_per_epoch: of the photos at hand.
+            latencies: those that an earlier run of the job measured; from now on none is measured twice.
 
         Raises:
             RecipeError: as `check`.
         """
-        self.check(num_classes)
-        if self.strategy is not None:
-            return self
-        alone = self.storage is None and self.ray is None
-        return replace(
-            self, strategy=default_strategy(self._sampler(num_classes), workers if alone else None)
+        search = self
+        if self.limits.measure is not None:
+            remembered = _Remembered(self.limits.measure, latencies)
+            search = replace(self, limits=replace(self.limits, measure=remembered))
+        search.check(num_classes)
+        if search.strategy is not None:
+            return search
+        alone = search.storage is None and search.ray is None
+        strategy = default_strategy(
+            search._sampler(num_classes),
+            workers if alone else None,
+            search_seconds=_SEARCH_SHARE * budget_seconds,
+            steps_per_epoch=steps_per_epoch,
         )
+        return replace(search, strategy=strategy)
 
     def _sampler(self, num_classes: int) -> Sampler:
         sizes = tuple(sorted(self.sizes or Space(num_classes).image_size))
-        return Sampler(Space(num_classes, image_size=sizes), self.limits)
+        return Sampler(Space(num_classes, image_size=sizes, augmentation=self.strengths), self.limits)
 
-    def sizes_to_decode(self, num_classes: int, out: Path) -> list[Candidate]:
-        """One network of every input size that the search may use, the most interesting first; they are not trained."""
+    @property
+    def strengths(self) -> tuple[float | None, ...]:
+        """Strengths of augmentation to search among; None alone: as the recipe says."""
+        return AUGMENTATIONS if self.augmentation else (None,)
+
+    def sizes_to_decode(self, num_classes: int, out: Path, *, most: int) -> list[Candidate]:
+        """One network of every input size that the search may use, the most interesting first; they are not trained.
+
+        Those that the search was begun with, else those asked for, else the `most` first ones.
+        """
         begun = begun_with(self.url(out), self.study)
-        sizes: Sequence[int] = begun["image_size"] if begun else self.sizes or _SIZES
+        sizes: Sequence[int] = begun["image_size"] if begun else self.sizes or _SIZES[:most]
         space = Space(num_classes)
         genes = Sampler(space, Limits()).haven
         return [
@@ -201,11 +231,9 @@ def explore(
         "epochs": unit_epochs(_SEARCH_SHARE * budget.seconds * workers, photos.steps_per_epoch),
         "founders": max(24, workers),
     }
-    strengths = AUGMENTATIONS if search.augmentation else (None,)
-    space = Space(photos.num_classes, image_size=tuple(decided["image_size"]), augmentation=strengths)
-    limits = search.limits
-    if limits.measure is not None:  # once and for all: a resumed search must decide as before
-        limits = Limits(**{**vars(limits), "measure": _Remembered(limits.measure, out / LATENCIES)})
+    space = Space(photos.num_classes, image_size=tuple(decided["image_size"]), augmentation=search.strengths)
+    if isinstance(search.limits.measure, _Remembered):  # a resumed search must decide as before
+        search.limits.measure.keep(out / LATENCIES)
     fixed = {
         "strategy": search.strategy,
         "seed": seed,
@@ -213,7 +241,7 @@ def explore(
         "data": photos.described.get("digest"),
         "recipe": asdict(recipe),
         "init": init,
-        "augmentation": list(strengths),
+        "augmentation": list(search.strengths),
         "limits": {name: value for name, value in asdict(search.limits).items() if name != "measure"},
     }
     store = TrialStore(url, search.study, fixed, decided)
@@ -223,7 +251,7 @@ def explore(
         if finalists is None:
             strategy = make_strategy(
                 search.strategy,
-                Sampler(space, limits),
+                Sampler(space, search.limits),
                 seed=seed,
                 epochs=decided["epochs"],
                 founders=decided["founders"],
@@ -241,6 +269,7 @@ def explore(
                     seed=seed,
                     skip_unreadable=photos.skip_unreadable,
                     deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
+                    supernet_deadline=time.time() + SUPERNET_SHARE * max(0.0, left),
                     described=photos.described,
                     init=init,
                 ),
@@ -312,23 +341,9 @@ def _best_of_each(trials: Sequence[StoredTrial]) -> list[StoredTrial]:
 
 
 def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | None) -> list[StoredTrial]:
-    """Whom to train longer, in order of interest: spread over the front, the lowest score safely above the floor first.
-
-    Those far below the score's floor are left out: longer training would not lift them over it. With a target, the
-    cheapest that are within 0.03 of it come first: they will still gain.
-    """
-    promising = [trial for trial in trials if trial.result and trial.result.f1 >= F1_FLOOR - _FLOOR_REACH]
-    by_f1 = sorted(trials, key=lambda trial: -(trial.result.f1 if trial.result else 0.0))
-    trials = promising or by_f1[:count]
+    """Whom to train longer, in order of interest."""
     points = [(trial.result.macs, trial.result.f1) for trial in trials if trial.result]
-    order = preference(points, count, least_f1=SAFE_F1)
-    if target_f1 is not None:
-        near = sorted(
-            (index for index, (_, f1) in enumerate(points) if f1 >= target_f1 - 0.03),
-            key=lambda index: points[index],
-        )
-        order = list(dict.fromkeys([*near[:2], *order]))[:count]
-    return [trials[index] for index in order]
+    return [trials[index] for index in choose_finalists(points, count, target_f1=target_f1)]
 
 
 def _seconds_per_epoch(trial: StoredTrial) -> float:
@@ -365,16 +380,25 @@ def _summarise(study: Study, trials: Sequence[StoredTrial], seconds: float, work
 
 
 class _Remembered:
-    """Measured latencies, kept in a file."""
+    """Measured latencies: those in a file, if there is one, and those measured since."""
 
-    def __init__(self, measure: Callable[[Candidate], float], path: Path) -> None:
-        self._measure, self._path = measure, path
-        self._known: dict[str, float] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    def __init__(self, measure: Callable[[Candidate], float], path: Path | None = None) -> None:
+        self._measure = measure
+        self._path: Path | None = None
+        self._known: dict[str, float] = (
+            json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
+        )
+
+    def keep(self, path: Path) -> None:
+        """Write all of them down there, from now on."""
+        self._path = path
+        write_json(path, self._known)
 
     def __call__(self, candidate: Candidate) -> float:
         if candidate.name not in self._known:
             self._known[candidate.name] = self._measure(candidate)
-            write_json(self._path, self._known)
+            if self._path is not None:
+                write_json(self._path, self._known)
         return self._known[candidate.name]
 
 
