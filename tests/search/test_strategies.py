@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -440,6 +441,15 @@ def test_the_simulation_is_a_cluster() -> None:
     slow = SimulatedExecutor(4, seconds=lambda task: 1.0, dispatch_seconds=1.0)
     list(slow.run(str, [0.0] * 8))
     assert slow.now == 9.0  # one start a second
+    # What died with its worker is no work. Of each try exp(-x) ends, x the deaths a task; it takes (1 - exp(-x)) / x.
+    frail = SimulatedExecutor(
+        3, seconds=lambda task: 60.0, failures_an_hour=20.0, repair_seconds=0.0, retries=99
+    )
+    assert len(list(frail.run(str, range(300)))) == 300
+    assert frail.deaths > 50
+    deaths_a_task = 60 * 20 / 3600
+    expected = deaths_a_task * math.exp(-deaths_a_task) / (1 - math.exp(-deaths_a_task))
+    assert frail.utilisation == pytest.approx(expected, abs=0.05)
     with pytest.raises(TrainingError, match="died 2 times"):
         list(SimulatedExecutor(1, seconds=lambda task: 3600.0, failures_an_hour=1e6, retries=1).run(str, [1]))
     with pytest.raises(ValueError, match="at least 1"):

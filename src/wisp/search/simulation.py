@@ -56,7 +56,8 @@ class SimulatedExecutor:
         self.workers = workers
         self.now = 0.0
         self.deaths = 0
-        self._worked = self._offered = 0.0
+        self._worked = 0.0
+        self._last_begun: float | None = None  # when there were no more tasks to begin
         self._seconds, self._random = seconds, np.random.default_rng(seed)
         self._failures, self._repair = failures_an_hour / 3600, repair_seconds
         self._straggling, self._dispatch, self._retries = straggling, dispatch_seconds, retries
@@ -67,8 +68,12 @@ class SimulatedExecutor:
 
     @property
     def utilisation(self) -> float:
-        """Share of the workers' time that tasks ran in, up to the moment when there were no more tasks to begin."""
-        return self._worked / self._offered if self._offered else 0.0
+        """Share of the workers' time in which work was done, up to the moment when there were no more tasks to begin.
+
+        What a worker did of a task before it died is lost, and none. Tasks count when they have ended.
+        """
+        offered = self.workers * (self.now if self._last_begun is None else self._last_begun)
+        return self._worked / offered if offered else 0.0
 
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task | None]
@@ -79,6 +84,7 @@ class SimulatedExecutor:
             TrainingError: a task died more often than `retries`.
         """
         waiting: Iterator[Task | None] = iter(tasks)
+        self._last_begun = None
         # (time, tie-break, what ends then; None: a worker is back)
         events: list[tuple[float, int, _Run[Task] | None]] = []
         again: list[_Run[Task]] = []  # their worker died
@@ -86,25 +92,21 @@ class SimulatedExecutor:
         while more or running or again:
             while idle and (more or again):
                 task = again[-1].task if again else next(waiting, _END)
-                more = more and task is not _END
-                if not more and not again:
+                if task is _END:
+                    more, self._last_begun = False, self.now
                     break
                 if task is None:
                     if running:
                         break
                     continue
-                self._count(running, self._dispatch)
+                self.now += self._dispatch
                 run = self._fate(task, again.pop().deaths if again else 0)
                 idle, running = idle - 1, running + 1
                 heapq.heappush(events, (self.now + run.taken, next(ties), run))
             if not events:
                 continue
             time, _, ended = heapq.heappop(events)
-            seconds = max(0.0, time - self.now)  # the deciding process may have been busy
-            if more:
-                self._count(running, seconds)
-            else:
-                self.now += seconds
+            self.now = max(self.now, time)  # the deciding process may have been busy
             if ended is None:
                 idle += 1
                 continue
@@ -117,19 +119,15 @@ class SimulatedExecutor:
                 heapq.heappush(events, (self.now + self._repair, next(ties), None))
                 continue
             idle += 1
+            until = time if self._last_begun is None else min(time, self._last_begun)
+            self._worked += max(0.0, until - ended.began)
             yield ended.task, function(ended.task)
-
-    def _count(self, running: int, seconds: float) -> None:
-        """Let time pass while so many tasks run."""
-        self.now += seconds
-        self._worked += running * seconds
-        self._offered += self.workers * seconds
 
     def _fate(self, task: Task, deaths: int) -> _Run[Task]:
         """How long a task will take, and whether its worker dies before."""
         whole = self._seconds(task) * math.exp(self._straggling * self._random.standard_normal())
         alive = self._random.exponential(1 / self._failures) if self._failures else math.inf
-        return _Run(task, deaths, min(whole, alive), died=alive < whole)
+        return _Run(task, deaths, self.now, min(whole, alive), died=alive < whole)
 
 
 _END: Any = object()
@@ -139,6 +137,7 @@ _END: Any = object()
 class _Run(Generic[Task]):
     task: Task
     deaths: int  # of workers that had this task before
+    began: float
     taken: float  # seconds
     died: bool
 
