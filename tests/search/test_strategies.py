@@ -332,6 +332,24 @@ def test_hand_made_networks_come_first_and_then_others(name: str) -> None:
     assert child.start in (0, 1)
 
 
+def test_optuna_learns_of_the_choices_that_there_are() -> None:
+    """Of stages that a network does not have it keeps nothing, whether it proposed the network or was told of it."""
+    source = OptunaSource(SAMPLER, 0)
+    proposed = 0
+    for number in range(60):
+        genes = source.draw()
+        assert SAMPLER.is_feasible(genes)
+        assert SPACE.canonical(genes) == genes
+        proposed += source._running[genes][-1][1]
+        source.observe(genes, Result(0.4 + 0.005 * number, SPACE.cost(genes).macs, 1.0))
+        kept = max(source._study.trials, key=lambda trial: trial.datetime_complete or trial.datetime_start)
+        assert kept.params == {SPACE.axes[index].name: genes[index] for index in SPACE.active(genes)}
+    assert proposed > 10
+    assert (
+        len({len(trial.params) for trial in source._study.trials if trial.values}) == 3
+    )  # 2, 3 and 4 stages
+
+
 # The supernet
 
 

@@ -1,7 +1,8 @@
 """New networks from Optuna: the multi-objective tree-structured Parzen estimator (Ozaki et al., 2020).
 
 Optuna proposes, `Halving` decides how long its proposals are trained: Optuna's own pruners know one objective only.
-It learns from the first, short training of every network, so that all it compares are equally long.
+It learns from the first, short training of every network, so that all it compares are equally long. Choices of stages
+that are not there are not asked for: in Optuna's terms the space is conditional, and is estimated group by group.
 """
 
 from __future__ import annotations
@@ -43,10 +44,16 @@ class OptunaSource:
             self._study = optuna.create_study(
                 directions=["maximize", "minimize"],  # F1, log MACs
                 sampler=optuna.samplers.TPESampler(
-                    seed=seed, n_startup_trials=_RANDOM_FIRST, multivariate=True, constant_liar=True
+                    seed=seed,
+                    n_startup_trials=_RANDOM_FIRST,
+                    multivariate=True,
+                    group=True,
+                    constant_liar=True,
                 ),
             )
-        self._distributions: Mapping[str, optuna.distributions.BaseDistribution] = {
+        self._distributions: Mapping[
+            str, optuna.distributions.IntDistribution | optuna.distributions.CategoricalDistribution
+        ] = {
             axis.name: (
                 optuna.distributions.IntDistribution(0, len(axis.values) - 1)
                 if axis.ordered
@@ -94,18 +101,32 @@ class OptunaSource:
             elif as_proposed:
                 self._study.tell(trial, values)
             elif not failed:
-                params = {axis.name: gene for axis, gene in zip(self._axes, genes, strict=True)}
+                names = [self._axes[index].name for index in self._sampler.space.active(genes)]
                 self._study.add_trial(
                     optuna.trial.create_trial(
-                        params=params, distributions=dict(self._distributions), values=values
+                        params=dict(zip(names, genes, strict=False)),
+                        distributions={name: self._distributions[name] for name in names},
+                        values=values,
                     )
                 )
 
     def _ask(self) -> tuple[Genes, Any]:
+        space = self._sampler.space
+        genes = (0,) * len(self._axes)
         with _quiet():
-            trial = self._study.ask(dict(self._distributions))
-        genes = tuple(int(trial.params[axis.name]) for axis in self._axes)
-        return self._sampler.space.canonical(genes), trial
+            trial = self._study.ask()
+            index = 0
+            while index < len(space.active(genes)):  # the number of stages comes before what belongs to them
+                gene = self._suggested(trial, self._axes[index].name)
+                genes = (*genes[:index], gene, *genes[index + 1 :])
+                index += 1
+        return genes, trial
+
+    def _suggested(self, trial: Any, name: str) -> int:
+        distribution = self._distributions[name]
+        if isinstance(distribution, optuna.distributions.IntDistribution):
+            return int(trial.suggest_int(name, distribution.low, distribution.high))
+        return int(trial.suggest_categorical(name, distribution.choices))
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801  (a context, used like a function)
