@@ -398,6 +398,23 @@ def test_nobody_waits_for_the_supernet() -> None:
     assert Proposal(known[0], 5, start=1) in asked
 
 
+def test_a_supernet_that_diverges_twice_is_given_up() -> None:
+    strategy, known = supernet(0), known_good(SAMPLER)
+    diverged = Result(0.0, 10**6, 1.0, error="the supernet's loss is not a number any more")
+    for number in (0, 1):  # once more, with another seed
+        first = strategy.ask()
+        assert first is not None
+        assert first.elastic
+        strategy.tell(number, first, diverged)
+    others = [strategy.ask() for _ in range(len(known) + 20)]
+    assert others[: len(known)] == [Proposal(genes, 8) for genes in known]
+    assert all(each and not each.elastic and each.start is None for each in others)
+    strategy.tell(2, others[0], Result(0.5, 10**5, 1.0))  # type: ignore[arg-type]
+    following = strategy.ask()
+    assert following is not None
+    assert not following.elastic
+
+
 def test_no_supernet_for_images_that_are_too_small() -> None:
     with pytest.raises(RecipeError, match="--strategy supernet: 8 px is too small"):
         supernet_space(Space(6, image_size=(8,)))

@@ -20,6 +20,7 @@ from wisp.search.space import Genes, Space
 from wisp.search.strategy import Proposal, Result
 
 _TRIES = 30
+_MOST_FAILURES = 2  # supernets that diverge, before the time goes to other networks
 
 
 def supernet_space(space: Space) -> Space:
@@ -115,6 +116,7 @@ class Supernet:
         self._epochs_alone, self._others = epochs_alone, _others(sampler, known, seed)
         self._supernet: int | None = None  # its trial
         self._training = False
+        self._failures = 0
         self._asked = 0
         self._measured: list[_Measured] = []
         self._tuned: list[_Measured] = []
@@ -125,7 +127,7 @@ class Supernet:
     def ask(self) -> Proposal | None:
         """See `Strategy`: the supernet first; sub-networks, measured and tuned, once it is there."""
         if self._supernet is None:
-            if self._training:
+            if self._training or self._failures == _MOST_FAILURES:
                 return Proposal(next(self._others), self._epochs_alone)
             self._training = True
             return Proposal(self._whole(largest(self._part)), self._supernet_epochs, elastic=True)
@@ -141,9 +143,11 @@ class Supernet:
     def tell(self, number: int, proposal: Proposal, result: Result) -> None:
         """See `Strategy`."""
         if proposal.elastic:
-            self._training = False  # one that failed is begun again, with another seed
+            self._training = False
             if not result.error:
                 self._supernet = number
+            else:  # begun again, with another seed; or given up
+                self._failures += 1
         elif not result.error:
             (self._tuned if proposal.epochs else self._measured).append(
                 _Measured(number, proposal.genes, result)
