@@ -225,6 +225,26 @@ def test_measured_latency_is_asked_last_and_once() -> None:
         Sampler(SPACE, Limits(latency_ms=1e-6, measure=measure))
 
 
+def test_fewer_macs_can_take_longer_in_another_stem() -> None:
+    fewest = SPACE.decode(Sampler(SPACE).haven).arch.options
+    asked: list[tuple[int, int]] = []
+
+    def measure(candidate: Candidate) -> float:
+        stem = candidate.arch.options.stem  # type: ignore[attr-defined]
+        asked.append((stem.kernel, stem.stride))
+        return 0.1 if (stem.kernel, stem.stride) == (8, 4) else 0.5
+
+    assert (fewest.stem.kernel, fewest.stem.stride) != (8, 4)  # type: ignore[attr-defined]
+    sampler = Sampler(SPACE, Limits(latency_ms=0.2, measure=measure))
+    haven = SPACE.decode(sampler.haven).arch.options
+    assert (haven.stem.kernel, haven.stem.stride) == (8, 4)  # type: ignore[attr-defined]
+    assert len(asked) == len(set(asked)) <= len(SPACE.stem)
+    # within the other limits: the stem that is fast enough must also be cheap enough
+    macs = SPACE.cost(Sampler(SPACE).haven).macs_as_trained
+    with pytest.raises(RecipeError, match=r"--max-latency 0.2: .* takes 0.5 ms"):
+        Sampler(SPACE, Limits(macs=macs, latency_ms=0.2, measure=measure))
+
+
 @pytest.mark.parametrize("name", ["macs", "params", "size_bytes", "memory_bytes", "latency_ms"])
 def test_limits_are_above_zero(name: str) -> None:
     with pytest.raises(RecipeError, match="must be above 0"):
