@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,30 @@ def test_a_supernet_goes_on_from_its_checkpoint(
         supernet(assignment)
     assert supernet(assignment).weights == expected
     assert epochs == [1, 2, 3, 4]
+
+
+def test_a_supernet_ends_at_its_own_deadline(
+    supernet: ShortTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of an epoch, with a step at least, and it is a supernet like any other."""
+    update, steps = elastic.update_average, []
+
+    def counted(*args: Any, **options: Any) -> None:
+        update(*args, **options)
+        steps.append(options["step"])
+
+    monkeypatch.setattr(elastic, "update_average", counted)
+    proposal = Proposal(largest(SUPER), 4, elastic=True)
+    supernet(Assignment(0, proposal, None))
+    whole = len(steps)
+    assert whole >= 4
+    steps.clear()
+    late = dataclasses.replace(supernet, supernet_deadline=time.time() - 1)
+    outcome = late(Assignment(1, proposal, None))
+    assert steps == [0]
+    assert outcome.weights is not None
+    assert not outcome.result.error
+    assert list(supernet.folder.iterdir()) == []
 
 
 def test_a_training_that_diverges_is_a_result(

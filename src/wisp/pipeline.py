@@ -213,7 +213,13 @@ def _decided(settings: Settings, dataset: Dataset, *, resuming: bool) -> Setting
         known = ", ".join((LADDER, *STRATEGIES) if search is None else STRATEGIES)
         raise RecipeError(f"--strategy {strategy}: there is none of this name; known: {known}")
     asked = search or SearchSettings(limits=Limits(macs=settings.max_macs))
-    search = replace(asked, strategy=strategy).decided(len(dataset.classes), settings.workers)
+    search = replace(asked, strategy=strategy).decided(
+        len(dataset.classes),
+        settings.workers,
+        budget_seconds=settings.budget_seconds,
+        steps_per_epoch=_steps_per_epoch(settings, dataset),
+        latencies=settings.out / LATENCIES if resuming else None,
+    )
     return replace(settings, strategy=search.strategy, search=search)
 
 

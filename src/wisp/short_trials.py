@@ -54,6 +54,7 @@ class ShortTraining:
         seed: of the search; every trial has one of its own, made from it.
         skip_unreadable: leave unreadable photos out instead of stopping.
         deadline: wall-clock time after which no further epoch begins.
+        supernet_deadline: the same of a supernet, after which no further step begins; None: `deadline`.
         described: what `describe_data` says of the photos.
         init: what a network without a parent begins with (`wisp.models.find_start`).
     """
@@ -67,6 +68,7 @@ class ShortTraining:
     deadline: float | None
     described: Mapping[str, Any] = field(compare=False, repr=False)
     init: str = SCRATCH
+    supernet_deadline: float | None = None
 
     def __call__(self, assignment: Assignment) -> Outcome:
         """Train, or where the proposal has no epochs only measure; a diverged training is a result with an error.
@@ -143,7 +145,7 @@ class ShortTraining:
             recipe,
             checkpoint=checkpoint,
             initialize=functools.partial(self._start, assignment, candidate),
-            deadline=self.deadline,
+            deadline=self.deadline if self.supernet_deadline is None else self.supernet_deadline,
             device=alone().device,
         )
         f1 = _f1(model, val, candidate.arch.num_classes)

@@ -24,7 +24,7 @@ from wisp.search.simulation import LearningCurves, SimulatedExecutor, SimulatedT
 from wisp.search.space import Space
 from wisp.search.store import StoredTrial, TrialStore
 from wisp.search.strategies import STRATEGIES as NAMED
-from wisp.search.strategies import default_strategy, make_strategy, unit_epochs
+from wisp.search.strategies import default_strategy, make_strategy, supernet_seconds, unit_epochs
 from wisp.search.strategy import Proposal, Result, Strategy
 from wisp.search.study import Assignment, Outcome, Study
 from wisp.search.supernet import Supernet, largest, smallest, supernet_space
@@ -508,9 +508,38 @@ def test_another_log_is_refused(store) -> None:
         simulated(random_halving(1), store(), hours=0.1).run()
 
 
+def default(sampler: Sampler, workers: int | None, minutes: float = 60, photos: int = 2_000) -> str:
+    return default_strategy(
+        sampler, workers, search_seconds=0.4 * 60 * minutes, steps_per_epoch=max(1, photos // 64)
+    )
+
+
 def test_the_default_depends_on_who_would_wait() -> None:
     sampler = Sampler(SPACE)
-    assert default_strategy(sampler, 1) == default_strategy(sampler, 2) == "supernet"
-    assert default_strategy(sampler, 3) == default_strategy(sampler, None) == "evolution"
+    assert default(sampler, 1) == default(sampler, 2) == "supernet"
+    assert default(sampler, 3) == default(sampler, None) == "evolution"
     tight = Sampler(SPACE, Limits(macs=9_000))  # no sub-network is that cheap
-    assert default_strategy(tight, 1) == "evolution"
+    assert default(tight, 1) == "evolution"
+    # a supernet has one strength of augmentation for all of its training: there would be nothing to search
+    strengths = Sampler(Space(6, augmentation=(0.5, 1.0, 1.5)))
+    assert default(strengths, 1) == default(strengths, 2) == "evolution"
+
+
+@pytest.mark.parametrize(
+    ("workers", "minutes", "photos", "expected"),
+    [
+        (1, 30, 40_000, "evolution"),  # ten epochs of the supernet would take the whole search, and more
+        (2, 30, 40_000, "evolution"),
+        (1, 240, 40_000, "supernet"),
+        (1, 30, 8_000, "supernet"),
+        (2, 60, 8_000, "supernet"),
+        (2, 10, 10, "supernet"),
+    ],
+)
+def test_the_default_leaves_time_for_what_comes_of_a_supernet(
+    workers: int, minutes: float, photos: int, expected: str
+) -> None:
+    assert default(Sampler(SPACE), workers, minutes, photos) == expected
+    search, steps = 0.4 * 60 * minutes, max(1, photos // 64)
+    nominal = supernet_seconds(unit_epochs(search * workers, steps), steps)
+    assert (nominal <= search / 2) == (expected == "supernet")

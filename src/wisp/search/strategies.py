@@ -23,6 +23,9 @@ _MOST_SUPERNET_WORKERS = 2
 _TRAININGS = 150
 _STEP_SECONDS = 0.025  # one step of 64 photos, one thread, a network of the middle of the space
 _LEAST_EPOCHS, _MOST_EPOCHS = 2, 30
+_SUPERNET_EPOCHS = 5  # times the unit
+_SUPERNET_STEPS = 6  # an epoch of a supernet, in epochs of a network of the middle
+SUPERNET_SHARE = 0.5  # of a search's time that its supernet may take; the rest is for what comes of it
 
 
 def unit_epochs(training_seconds: float, steps_per_epoch: int) -> int:
@@ -34,6 +37,11 @@ def unit_epochs(training_seconds: float, steps_per_epoch: int) -> int:
     """
     nominal = training_seconds / _TRAININGS / (max(1, steps_per_epoch) * _STEP_SECONDS)
     return min(max(round(nominal), _LEAST_EPOCHS), _MOST_EPOCHS)
+
+
+def supernet_seconds(epochs: int, steps_per_epoch: int) -> float:
+    """How long a supernet is trained on a nominal machine, where `epochs` is the unit of training."""
+    return _SUPERNET_EPOCHS * epochs * _SUPERNET_STEPS * max(1, steps_per_epoch) * _STEP_SECONDS
 
 
 def _random(sampler: Sampler, seed: int, epochs: int, _founders: int) -> Strategy:
@@ -54,12 +62,12 @@ def _optuna(sampler: Sampler, seed: int, epochs: int, _founders: int) -> Strateg
 
 
 def _supernet(sampler: Sampler, seed: int, epochs: int, _founders: int) -> Strategy:
-    # An epoch of the supernet takes about six of a network of the middle; so it has about a fifth of the time.
+    # The supernet has about a fifth of the processor time (see `supernet_seconds`).
     tuning = max(_LEAST_EPOCHS, epochs // 2)
     return Supernet(
         sampler,
         seed=seed,
-        supernet_epochs=5 * epochs,
+        supernet_epochs=_SUPERNET_EPOCHS * epochs,
         epochs=tuning,
         epochs_alone=epochs,
         known=known_good(sampler),
@@ -95,15 +103,24 @@ def make_strategy(name: str, sampler: Sampler, *, seed: int, epochs: int, founde
     return STRATEGIES[name](sampler, seed, epochs, founders)
 
 
-def default_strategy(sampler: Sampler, workers: int | None) -> str:
+def default_strategy(
+    sampler: Sampler, workers: int | None, *, search_seconds: float, steps_per_epoch: int
+) -> str:
     """The strategy that measured best where it can be used: docs/records/2026-11-26-search-strategies.md.
 
     Args:
         sampler: the space and its limits.
         workers: trainings side by side; None where that is not known (a cluster, several machines).
+        search_seconds: wall time of the search.
+        steps_per_epoch: of the photos at hand.
     """
     if workers is None or workers > _MOST_SUPERNET_WORKERS:
         return "evolution"
+    if len(sampler.space.augmentation) > 1:  # a supernet has one strength for all of its training
+        return "evolution"
+    epochs = unit_epochs(search_seconds * workers, steps_per_epoch)
+    if supernet_seconds(epochs, steps_per_epoch) > SUPERNET_SHARE * search_seconds:
+        return "evolution"  # so many photos that its fewest epochs take too long
     try:
         make_strategy("supernet", sampler, seed=0, epochs=1, founders=1)
     except RecipeError:  # no sub-network of it keeps the limits, or the images are too small

@@ -69,7 +69,7 @@ def train_elastic(  # noqa: PLR0915  (one loop, readable top to bottom, is the d
         checkpoint: a file that says where an interrupted training stands; the caller removes it.
         initialize: fills the new supernet with other weights than random ones (a pretrained start).
         between: sub-networks a step, beside the largest and the smallest.
-        deadline: wall-clock time after which no further epoch begins.
+        deadline: wall-clock time after which no further step begins; one there is in any case.
         device: where to train; None for the CPU.
         checkpoint_seconds: least time between two checkpoints.
 
@@ -101,10 +101,12 @@ def train_elastic(  # noqa: PLR0915  (one loop, readable top to bottom, is the d
     averaged = averaged_tensors(average, model)
     skeletons: dict[ArchSpec, nn.Module] = {}
     saved = time.monotonic()
-    while at.epoch < recipe.epochs and not (deadline is not None and at.epoch and time.time() >= deadline):
+    while at.epoch < recipe.epochs:
         order = epoch_order(photos.labels, counts, recipe.balanced_sampling, generator)
         for step in range(steps):
             taken = at.epoch * steps + step
+            if deadline is not None and taken and time.time() >= deadline:
+                return average.eval()
             for group in optimizer.param_groups:
                 group["lr"] = warmup_cosine(
                     taken, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe.learning_rate
