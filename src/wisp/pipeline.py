@@ -54,6 +54,8 @@ from wisp.trials import TrialTask, evaluate_artifact, probe_seconds_per_epoch
 STATE, CANDIDATES = "optimize.json", "candidates"
 _LEAST_BUDGET_SECONDS = 30.0
 _DECODING_SHARE = 0.25  # of the budget: input sizes that would take the decoding beyond it are left out
+# Decoding and resizing a photo on a nominal machine, one thread; measured is half of it, or less.
+_PHOTO_SECONDS, _PIXEL_SECONDS = 1e-3, 15e-9
 
 
 def optimize(
@@ -94,7 +96,9 @@ def optimize(
     budget = _begin(settings, started, resuming=resuming)
     described = describe_data(dataset, progress=progress)
     if settings.search is not None:
-        every = settings.search.sizes_to_decode(len(dataset.classes), settings.out)
+        photos = sum(len(dataset.split(split)) for split in (TRAIN, VAL, TEST))
+        most = _affordable_sizes(photos, inspection, settings.budget_seconds)
+        every = settings.search.sizes_to_decode(len(dataset.classes), settings.out, most=most)
     candidates = _decode(every, dataset, settings, budget, progress=progress)
 
     # Decide and train, round by round, until the budget is used up.
@@ -273,6 +277,22 @@ def _check_photos(inspection: Inspection, dataset: Dataset, settings: Settings) 
         )
     if all(sample.name in inspection.unreadable for sample in dataset.split(VAL)):
         raise DataError(f"{settings.data}: no photos in the val split; the choice needs some")
+
+
+def _affordable_sizes(photos: int, inspection: Inspection, budget_seconds: float) -> int:
+    """How many input sizes a nominal machine decodes in its share of the budget, at least one.
+
+    It follows from the photos and the budget alone, so that the same job searches in the same space again, however
+    busy the machine is and whatever is decoded already. A machine so slow that it does not get as far is left with
+    fewer (see `_decode`).
+    """
+    pixels = (
+        inspection.widths.median * inspection.heights.median
+        if inspection.widths and inspection.heights
+        else 0.0
+    )
+    seconds = max(1, photos) * (_PHOTO_SECONDS + pixels * _PIXEL_SECONDS)
+    return max(1, int(_DECODING_SHARE * budget_seconds / seconds))
 
 
 def _decode(
