@@ -69,10 +69,23 @@ def test_a_target_out_of_reach_is_said_and_is_no_failure(folder, capsys):
     assert "note: no photos were given" in printed
 
 
+def test_ranks_without_a_target_must_be_asked_for(folder, capsys):
+    assert run(["compress", str(folder), "--method", "lowrank", "--ranks", "variational", "--json"]) == 0
+    change = json.loads(capsys.readouterr().out)
+    assert change["max_macs"] is None
+    assert change["macs_after"]["exact"] < change["macs_before"]["exact"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--method", "prune"], "needs a target: --max-macs or --ratio"),
+        (["--method", "lowrank"], "needs a target: --max-macs or --ratio (or --ranks variational"),
+        (
+            ["--method", "prune", "--ratio", ".5", "--ranks", "variational"],
+            "--ranks belongs to --method lowrank",
+        ),
+        (["--method", "lowrank", "--ratio", ".5", "--ranks", "variational"], "in place of a target"),
         (["--method", "prune", "--ratio", "2"], "--ratio 2: the share"),
         (["--method", "fuse", "--resume"], "need --out"),
         (["--method", "fuse", "--out", "x", "--resume", "--overwrite"], "give one of them"),

@@ -54,6 +54,11 @@ _ROWS = 40  # layers that are listed
     help="The share of each layer's channels that stays in any case.  [default: 0.1]",
 )
 @click.option(
+    "--ranks",
+    type=click.Choice(["variational"]),
+    help="Of lowrank, in place of a target: the ranks that stand out of the noise; for large networks.",
+)
+@click.option(
     "--epochs",
     type=click.IntRange(min=0),
     help="Epochs of fine-tuning, 0 for none.  [default: a fourth of the recipe's]",

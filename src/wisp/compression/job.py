@@ -43,12 +43,13 @@ class Options:
 
     Attributes:
         method: fuse, prune or lowrank.
-        max_macs: the most MACs by any counter; of `lowrank`, None takes the ranks from the weights alone.
+        max_macs: the most MACs by any counter.
         ratio: instead, the share of the MACs that is to stay.
         importance: of `prune`; None: `taylor` with photos, else `magnitude`.
         steps: of `prune`, how often to prune and fine-tune.
         least_share: of `prune`, the share of each layer's channels that stays in any case.
         epochs: of the last fine-tuning; None: a fourth of the recipe's; 0: none.
+        ranks: of `lowrank`, in place of a target: `variational` takes those that stand out of the weights' noise.
     """
 
     method: Method
@@ -58,6 +59,7 @@ class Options:
     steps: int | None = None
     least_share: float | None = None
     epochs: int | None = None
+    ranks: Literal["variational"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense together.
@@ -72,6 +74,14 @@ class Options:
         has_target = self.max_macs is not None or self.ratio is not None
         if self.method == "prune" and not has_target:
             raise InputError("--method prune needs a target: --max-macs or --ratio")
+        if self.ranks is not None and (self.method != "lowrank" or has_target):
+            raise InputError(
+                "--ranks belongs to --method lowrank, in place of a target (--max-macs or --ratio)"
+            )
+        if self.method == "lowrank" and not has_target and self.ranks is None:
+            raise InputError(
+                "--method lowrank needs a target: --max-macs or --ratio (or --ranks variational, for large networks)"
+            )
         if self.method == "fuse" and has_target:
             raise InputError(
                 "--method fuse changes no function, so it has no target; leave --max-macs and --ratio out"
