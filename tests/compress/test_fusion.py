@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from compress_networks import CLASSES, conv, families, family, images, lively, random_network
 from torch import nn
 
-from wisp.compress import FuseConfig, fuse
+from wisp.compress import FuseConfig, fuse, fusion
+from wisp.errors import ModelError
 from wisp.macs import count_macs
 from wisp.models import build, named
 from wisp.models.edits import Merge, Nothing, apply_edits
@@ -22,6 +23,12 @@ def same_outputs(model, fused, size=SIZE):
     assert expected.std() > 0
 
 
+def difference(change):
+    """Of a logit, relative, as it is noted."""
+    note = next(note for note in change.notes if note.startswith("largest difference of a logit"))
+    return float(note.partition(": ")[2].partition(" ")[0])
+
+
 def merges(change):
     return [edit for edit in change.edits if isinstance(edit, Merge)]
 
@@ -31,6 +38,7 @@ def test_every_family_computes_the_same_with_fewer_macs(name):
     model = family(name)
     fused, change = fuse(model, FuseConfig(), image_size=SIZE)
     same_outputs(model, fused)
+    assert difference(change) < 2e-6  # as docs/compress.md says
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     assert len(change.edits) == len(norms)
     assert change.macs_after["official"] == count_macs(fused, SIZE).total
@@ -174,3 +182,25 @@ def test_the_config_says_what_is_fused():
     assert change.edits == ()
     assert any("nothing to fuse" in note for note in change.notes)
     same_outputs(model, fused, 16)
+
+
+@pytest.mark.parametrize(("off", "passes"), [(5e-6, True), (2e-5, False)])
+def test_what_differs_by_more_than_is_promised_is_refused(off, passes, monkeypatch):
+    model = family("wisp-250k")
+    noise = torch.randn(4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        largest = max(1.0, float(model(noise).abs().max()))
+    fold = fusion.fold_in_place
+
+    def nearly(network, image_size):
+        edits = fold(network, image_size)
+        network.classifier.bias.data[0] += off * largest
+        return edits
+
+    monkeypatch.setattr(fusion, "fold_in_place", nearly)
+    if passes:
+        _, change = fuse(model, FuseConfig(), image_size=SIZE)
+        assert difference(change) == pytest.approx(off, rel=0.2)
+    else:
+        with pytest.raises(ModelError, match=r"would compute something else: logits differ by 2\.0e-05"):
+            fuse(model, FuseConfig(), image_size=SIZE)
