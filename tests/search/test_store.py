@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from wisp.search.simulation import LearningCurves, SimulatedTraining
 from wisp.search.space import Space
 from wisp.search.store import TrialStore, begun_with
 from wisp.search.strategy import Proposal, Result
-from wisp.search.study import Study
+from wisp.search.study import Assignment, Outcome, Study
 
 SPACE = Space(3)
 PROPOSAL = Proposal(SPACE.encode(SPACE.decode(Sampler(SPACE).haven)), 4)
@@ -164,6 +165,37 @@ def test_a_killed_search_goes_on(tmp_path: Path) -> None:
     whole = drive(tmp_path / "whole.db", len(trials))
     assert whole.run() == trials
     whole.store.close()
+
+
+def test_signs_of_life_go_on_after_the_database_was_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart of the server in the middle of a long trial: nobody else may take the trial over."""
+    monkeypatch.setattr(study_module, "_SIGN_SECONDS", 0.02)
+    study = drive(tmp_path / "trials.db", 1, "me")
+    sign, training = study.store.sign, study.function
+    heard, tried = threading.Event(), []
+
+    def away_twice(owner: str) -> None:
+        tried.append(owner)
+        if len(tried) <= 2:
+            raise InputError("the database failed (connection refused)")
+        sign(owner)
+        heard.set()
+
+    def long_trial(assignment: Assignment) -> Outcome:
+        began = time.time()
+        assert heard.wait(30), "no sign of life after a failed one"
+        with study.store.turn() as turn:
+            assert turn.adopt("other", silent_since=began) is None
+        return training(assignment)
+
+    monkeypatch.setattr(study.store, "sign", away_twice)
+    study.function = long_trial
+    (trial,) = study.run()
+    study.store.close()
+    assert trial.result
+    assert set(tried) == {"me"}
 
 
 def _finished(database: Path, least: int) -> bool:

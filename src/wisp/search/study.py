@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 
 from wisp.errors import InputError, WispError
@@ -171,15 +171,13 @@ class Study:
     def _signs(self) -> Iterator[None]:
         """Give signs of life, so that no other machine takes over what runs here."""
         finished = threading.Event()
-        failed: list[InputError] = []
 
         def sign() -> None:
             while not finished.wait(_SIGN_SECONDS):
-                try:
+                # A database that is away for a while must not cost what runs here: the next sign may arrive. One that
+                # stays away ends the search at its next turn.
+                with suppress(InputError):
                     self.store.sign(self.owner)
-                except InputError as error:  # the next turn will meet it, and say so
-                    failed.append(error)
-                    return
 
         thread = threading.Thread(target=sign, daemon=True)
         thread.start()
