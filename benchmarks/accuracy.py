@@ -3,8 +3,8 @@
 Every row is trained with the default recipe (for as many epochs as its floor, where that is said), from scratch or from
 the weights that `--init` names, on the training split alone, one thread a training, two at a time; validation is only
 looked at, test is measured once at the end (with `--validate`, not at all). `--networks` gives other rows, without
-floors. A run that is there already is not repeated. The floors are those of one plain recipe (one seed), at the same
-MACs as trained.
+floors: a name, or the folder of a run whose network is trained anew. A run that is there already is not repeated. The
+floors are those of one plain recipe (one seed), at the same MACs as trained.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.outcome import Bar, finish
 from wisp.data.folders import load_dataset
-from wisp.models import named
+from wisp.models import resolve
 from wisp.models.starts import SCRATCH
 from wisp.records import TEST, TRAIN
 from wisp.score import LEADERBOARD_2021, score
@@ -41,6 +41,11 @@ class Row:
     epochs: int = 0  # 0: the recipe's default; else as many as the plain recipe had
     part: str | None = None
     part_floor_f1: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the network, without where its run lies."""
+        return Path(self.model).name
 
 
 ROWS = {
@@ -66,7 +71,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rows", type=int, nargs="*", help="only these rows, counted from 0")
-    parser.add_argument("--networks", nargs="*", metavar="NAME:PIXELS", help="other rows than the usual ones")
+    parser.add_argument("--networks", nargs="*", metavar="NAME|RUN:PIXELS", help="other rows")
     parser.add_argument("--init", default=SCRATCH, help="scratch, pretrained, or the folder of a run")
     parser.add_argument("--set-field", nargs="*", default=(), metavar="FIELD=VALUE", help="of the recipe")
     parser.add_argument("--validate", action="store_true", help="leave test alone: to choose")
@@ -77,7 +82,7 @@ def main() -> None:
     ]
     if arguments.networks:
         part = ROWS[arguments.set][0].part
-        pairs = [text.split(":") for text in arguments.networks]
+        pairs = [text.rsplit(":", 1) for text in arguments.networks]
         rows = [Row(name, int(size), part=part) for name, size in pairs]
     changes = {name: json.loads(value) for name, value in (text.split("=") for text in arguments.set_field)}
 
@@ -86,9 +91,8 @@ def main() -> None:
     tasks = {}
     for row in rows:
         for seed in range(arguments.seeds):
-            candidate = Candidate(
-                f"{row.model}-{row.image_size}px", named(row.model, len(dataset.classes)), row.image_size
-            )
+            arch = resolve(row.model, num_classes=len(dataset.classes))
+            candidate = Candidate(f"{row.name}-{row.image_size}px", arch, row.image_size)
             recipe = Recipe(image_size=row.image_size, seed=seed, epochs=row.epochs)
             recipe = recipe.replace(**changes).resolved(len(dataset.split(TRAIN)))
             tasks[row, seed] = TrialTask(
@@ -114,7 +118,7 @@ def main() -> None:
     results = [_measure(row, [tasks[row, seed] for seed in range(arguments.seeds)]) for row in rows]
     bars = []
     for row, result in zip(rows, results, strict=True):
-        name = f"{row.model} at {row.image_size} px"
+        name = f"{row.name} at {row.image_size} px"
         if not row.floor_macs:
             continue
         bars.append(Bar(f"{name}: mean test F1", result["f1_test_mean"], row.floor_f1))
@@ -143,7 +147,7 @@ def _measure(row: Row, tasks: list[TrialTask]) -> dict[str, Any]:
     f1s = [evaluation.f1_macro for evaluation in evaluations]
     first = evaluations[0]
     result: dict[str, Any] = {
-        "model": row.model,
+        "model": row.name,
         "image_size": row.image_size,
         "epochs": tasks[0].recipe.epochs,
         "macs_as_trained": first.macs_as_trained,
