@@ -18,7 +18,7 @@ from wisp.errors import ModelError, TrainingError
 from wisp.models import build
 from wisp.models.starts import unpack_weights
 from wisp.search.space import Space
-from wisp.search.strategy import Proposal
+from wisp.search.strategy import Proposal, Result
 from wisp.search.study import Assignment
 from wisp.search.supernet import largest, smallest, supernet_space
 from wisp.short_trials import ShortTraining
@@ -84,6 +84,16 @@ def test_trained_passed_on_and_measured(training: ShortTraining) -> None:
     assert arch == SPACE.decode(larger).arch
     build(arch).load_state_dict(state)
     assert 0 < inherited.result.setup_seconds < inherited.result.seconds
+
+
+def test_a_trial_that_killed_its_workers_is_a_result(training: ShortTraining) -> None:
+    checkpoint = training.folder / "00007" / "checkpoint.pt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    outcome = training.failed(Assignment(7, Proposal(SMALL, 4), None), "out of memory")
+    assert outcome.result == Result(0.0, SPACE.cost(SMALL).macs, 0.0, "out of memory")
+    assert outcome.weights is None
+    assert list(training.folder.iterdir()) == []
 
 
 SUPER = Space(

@@ -257,25 +257,27 @@ def explore(
                 founders=decided["founders"],
             )
             left = _SEARCH_SHARE * budget.seconds - budget.spent()
+            training = ShortTraining(
+                data=photos.data,
+                recipe=recipe,
+                space=space,
+                folder=out / TRIALS,
+                seed=seed,
+                skip_unreadable=photos.skip_unreadable,
+                deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
+                supernet_deadline=time.time() + SUPERNET_SHARE * max(0.0, left),
+                described=photos.described,
+                init=init,
+            )
             study = Study(
                 strategy,
                 store,
                 _executor(search, workers),
-                ShortTraining(
-                    data=photos.data,
-                    recipe=recipe,
-                    space=space,
-                    folder=out / TRIALS,
-                    seed=seed,
-                    skip_unreadable=photos.skip_unreadable,
-                    deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
-                    supernet_deadline=time.time() + SUPERNET_SHARE * max(0.0, left),
-                    described=photos.described,
-                    init=init,
-                ),
+                training,
                 owner=str(out.resolve()),
                 left=lambda: _SEARCH_SHARE * budget.seconds - budget.spent(),
                 most_trials=search.trials,
+                failed=training.failed,
             )
             began = time.monotonic()
             with _watched(study, budget, max(0.0, left), enabled=progress):

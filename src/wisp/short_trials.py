@@ -92,6 +92,12 @@ class ShortTraining:
         setup = max(0.0, seconds - trained)  # of a resumed one, less than there was
         return Outcome(Result(f1, macs, seconds, setup_seconds=setup), weights)
 
+    def failed(self, assignment: Assignment, reason: str) -> Outcome:
+        """What stands for a trial whose worker died whenever it was begun; its checkpoint here is removed."""
+        shutil.rmtree(self.folder / f"{assignment.number:05d}", ignore_errors=True)
+        macs = self.space.cost(assignment.proposal.genes).macs
+        return Outcome(Result(0.0, macs, 0.0, reason))
+
     def trial_recipe(self, number: int, proposal: Proposal) -> Recipe:
         """The recipe of trial `number`."""
         candidate = self.space.decode(proposal.genes)

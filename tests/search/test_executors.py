@@ -42,10 +42,42 @@ def executor(request: pytest.FixtureRequest) -> Executor:
     return made
 
 
+# Executors whose workers can die, and a function under which one of its tasks, 1, always takes its worker along.
+MORTAL: dict[str, tuple[Callable[[], Executor], Callable[[int], int]]] = {
+    "two processes": (lambda: ProcessExecutor(2), executor_tasks.die),
+    "two processes for all": (lambda: ProcessExecutor(2, reuse=True, retries=1), executor_tasks.die),
+    "three simulated": (
+        lambda: SimulatedExecutor(
+            3, seconds=lambda task: 1e9 if task == 1 else 0.0, failures_an_hour=1.0, retries=1
+        ),
+        executor_tasks.same,
+    ),
+    "a Ray cluster": (lambda: _ray_executor(retries=1), executor_tasks.die),
+}
+
+
+@pytest.fixture(params=[*list(MORTAL)[:-1], pytest.param("a Ray cluster", marks=pytest.mark.slow)])
+def mortal(request: pytest.FixtureRequest) -> tuple[Executor, Callable[[int], int]]:
+    if request.param == "a Ray cluster":
+        request.getfixturevalue("ray_cluster")
+    make, function = MORTAL[request.param]
+    return make(), function
+
+
 def _ray_executor(**options: int) -> Executor:
     from wisp.search.cluster import RayExecutor  # noqa: PLC0415  (an optional part)
 
     return RayExecutor(**options)
+
+
+class _OnlyHere:
+    """Its unpickling fails, as where wisp or the module of a function is not installed."""
+
+    def __call__(self, task: int) -> int:
+        return task
+
+    def __reduce__(self) -> Any:
+        return exec, ("import nowhere",)
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +204,34 @@ def test_errors_keep_their_kind(executor: Executor, kind: str, error: type[BaseE
         assert str(caught.value) == str(MissingExtraError("that", "train"))
 
 
+def test_a_task_whose_workers_always_die_is_an_error(mortal: tuple[Executor, Callable[[int], int]]) -> None:
+    executor, function = mortal
+    with pytest.raises(TrainingError, match="died"):
+        list(executor.run(function, [0, 1, 2]))
+
+
+def test_a_task_whose_workers_always_die_fails_alone(mortal: tuple[Executor, Callable[[int], int]]) -> None:
+    """With something to stand for its result, the others go on."""
+    executor, function = mortal
+    told: list[tuple[int, str]] = []
+
+    def failed(task: int, reason: str) -> int:
+        told.append((task, reason))
+        return -1
+
+    results = list(executor.run(function, [0, 1, 2, None, 3, 4], failed))
+    assert sorted(results) == [(0, 0), (1, -1), (2, 2), (3, 3), (4, 4)]
+    ((task, reason),) = told
+    assert task == 1
+    assert "died" in reason
+    assert "--resume" not in reason
+
+
+def test_errors_are_errors_whoever_stands_in_for_the_dead(executor: Executor) -> None:
+    with pytest.raises(DataError, match="photo two cannot be read"):
+        list(executor.run(executor_tasks.fail_at_two, [1, 2, 3], lambda task, reason: -1))
+
+
 def test_results_before_an_error_are_delivered() -> None:
     for executor in (InlineExecutor(), ProcessExecutor(1), SimulatedExecutor(1, seconds=lambda task: 1.0)):
         results = executor.run(executor_tasks.fail_at_two, [0, 1, 2])
@@ -195,6 +255,14 @@ def test_a_worker_killed_in_a_cluster_loses_nothing(ray_cluster: Any, tmp_path: 
 def test_a_worker_that_always_dies_is_one_clear_line(ray_cluster: Any) -> None:
     with pytest.raises(TrainingError, match=r"a trial's worker died 2 times .*--resume"):
         list(_ray_executor(retries=1).run(executor_tasks.die, [1]))
+
+
+@pytest.mark.slow
+def test_machines_that_cannot_run_a_trial_end_the_search(ray_cluster: Any) -> None:
+    """No trial could do better, so none of them has failed: a function that only this machine knows."""
+    function = _OnlyHere()
+    with pytest.raises(TrainingError, match=r"the cluster cannot run a trial \(.*nowhere.*--resume"):
+        list(_ray_executor().run(function, [1], lambda task, reason: -1))
 
 
 @pytest.mark.slow

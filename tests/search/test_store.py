@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,7 @@ from wisp.search import study as study_module
 from wisp.search.executors import InlineExecutor
 from wisp.search.halving import Halving, RandomSource
 from wisp.search.sampling import Sampler
-from wisp.search.simulation import LearningCurves, SimulatedTraining
+from wisp.search.simulation import LearningCurves, SimulatedExecutor, SimulatedTraining
 from wisp.search.space import Space
 from wisp.search.store import TrialStore, begun_with
 from wisp.search.strategy import Proposal, Result
@@ -174,18 +173,22 @@ def test_signs_of_life_go_on_after_the_database_was_away(
     monkeypatch.setattr(study_module, "_SIGN_SECONDS", 0.02)
     study = drive(tmp_path / "trials.db", 1, "me")
     sign, training = study.store.sign, study.function
-    heard, tried = threading.Event(), []
+    tried: list[str] = []
+    signed: list[float] = []
 
     def away_twice(owner: str) -> None:
         tried.append(owner)
         if len(tried) <= 2:
             raise InputError("the database failed (connection refused)")
+        now = time.time()
         sign(owner)
-        heard.set()
+        signed.append(now)
 
     def long_trial(assignment: Assignment) -> Outcome:
         began = time.time()
-        assert heard.wait(30), "no sign of life after a failed one"
+        while not signed or signed[-1] < began:
+            assert time.time() < began + 30, "no sign of life after a failed one"
+            time.sleep(0.01)
         with study.store.turn() as turn:
             assert turn.adopt("other", silent_since=began) is None
         return training(assignment)
@@ -196,6 +199,26 @@ def test_signs_of_life_go_on_after_the_database_was_away(
     study.store.close()
     assert trial.result
     assert set(tried) == {"me"}
+
+
+def test_a_trial_that_kills_its_workers_fails_and_the_search_goes_on(tmp_path: Path) -> None:
+    """Else it would end the search, and be the first to be begun when the search is resumed."""
+    study = drive(tmp_path / "trials.db", 4)
+    study.executor = SimulatedExecutor(
+        1,
+        seconds=lambda assignment: 1e9 if assignment.number == 1 else 0.0,
+        failures_an_hour=1.0,
+        retries=2,
+    )
+    study.failed = lambda assignment, reason: Outcome(Result(0.0, 7, 0.0, reason))
+    trials = study.run()
+    study.store.close()
+    assert [bool(trial.result and trial.result.error) for trial in trials] == [False, True, False, False]
+    assert trials[1].result == Result(0.0, 7, 0.0, "workers died 3 times with the same task")
+    again = drive(tmp_path / "trials.db", 5)
+    assert again.run()[:4] == trials  # nothing of it runs once more
+    assert [result.error for result in again.ran] == [""]
+    again.store.close()
 
 
 def _finished(database: Path, least: int) -> bool:

@@ -16,7 +16,14 @@ from wisp.search.executors import pickled_error
 
 try:
     import ray
-    from ray.exceptions import RayError
+    from ray.exceptions import (
+        LocalRayletDiedError,
+        NodeDiedError,
+        ObjectLostError,
+        OutOfMemoryError,
+        RayError,
+        WorkerCrashedError,
+    )
 except ModuleNotFoundError as error:
     raise MissingExtraError("--ray", "cluster") from error
 
@@ -61,18 +68,25 @@ class RayExecutor:
         return max(1, self._room())
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task | None]
+        self,
+        function: Callable[[Task], Result],
+        tasks: Iterable[Task | None],
+        failed: Callable[[Task, str], Result] | None = None,
     ) -> Generator[tuple[Task, Result], None, None]:
         """See `Executor.run`; the order is that in which tasks end.
 
         Raises:
-            TrainingError: the machines of a task died, and with them its last retry.
+            TrainingError: a task's worker died, and with it the last retry (only without `failed`); or the cluster's
+                machines cannot run tasks at all.
         """
-        remote = ray.remote(
-            num_cpus=self._cpus, num_gpus=self._gpus, max_retries=self._retries, retry_exceptions=False
-        )(_run)
+        # Counted here, not by Ray, which begins a task that ran out of memory again for ever.
+        remote = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=0)(_run)
         waiting: Iterator[Task | None] = iter(tasks)
-        running: dict[Any, Task] = {}
+        running: dict[Any, tuple[Task, int]] = {}  # and how many workers died with it
+
+        def begin(task: Task, deaths: int) -> None:
+            running[remote.remote(pickle.dumps((function, task)))] = task, deaths
+
         more = True
         try:
             while more or running:
@@ -80,19 +94,31 @@ class RayExecutor:
                     task = next(waiting, _END)
                     more = task is not _END
                     if more and task is not None:
-                        running[remote.remote(pickle.dumps((function, task)))] = task
+                        begin(task, 0)
                     elif running:
                         break
                 ready, _ = ray.wait(list(running), num_returns=1) if running else ([], [])
                 for reference in ready:
-                    ended = running.pop(reference)
+                    ended, deaths = running.pop(reference)
                     try:
                         result, error = pickle.loads(ray.get(reference))  # noqa: S301  (our own workers' bytes)
-                    except RayError as error:
+                    except _DEATHS as died:
+                        if deaths < self._retries:
+                            begin(ended, deaths + 1)
+                            continue
+                        reason = f"a trial's worker died {deaths + 1} times ({type(died).__name__})"
+                        if failed is None:
+                            raise TrainingError(
+                                f"{reason}; look at the cluster's machines (ray status), and go on with --resume"
+                            ) from died
+                        yield ended, failed(ended, reason)
+                        continue
+                    except RayError as broken:
+                        reason = (str(broken).strip().splitlines() or [type(broken).__name__])[-1]
                         raise TrainingError(
-                            f"a trial's worker died {self._retries + 1} times ({type(error).__name__}); look at the "
-                            "cluster's machines (ray status), and go on with --resume"
-                        ) from error
+                            f"the cluster cannot run a trial ({reason}); is the same wisp installed on all of its "
+                            "machines? Go on with --resume"
+                        ) from broken
                     if error is not None:
                         raise error
                     yield ended, result
@@ -109,6 +135,8 @@ class RayExecutor:
 
 
 _END: Any = object()
+# Of a worker, or the machine under it. Ray's other errors would meet every task.
+_DEATHS = (WorkerCrashedError, OutOfMemoryError, NodeDiedError, LocalRayletDiedError, ObjectLostError)
 
 
 def _resources() -> dict[str, float]:

@@ -37,11 +37,16 @@ class Executor(Protocol):
         ...
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task | None]
+        self,
+        function: Callable[[Task], Result],
+        tasks: Iterable[Task | None],
+        failed: Callable[[Task, str], Result] | None = None,
     ) -> Generator[tuple[Task, Result], None, None]:
         """Yield `(task, function(task))` for every task; the first error ends the run and is raised.
 
-        Close the iterator (`contextlib.closing`) where it may be left before its end.
+        A task whose worker dies, however often it is begun again, is an error too; unless `failed` makes, from the
+        task and the reason, what stands for its result. Close the iterator (`contextlib.closing`) where it may be
+        left before its end.
         """
         ...
 
@@ -52,9 +57,12 @@ class InlineExecutor:
     workers = 1
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task | None]
+        self,
+        function: Callable[[Task], Result],
+        tasks: Iterable[Task | None],
+        failed: Callable[[Task, str], Result] | None = None,
     ) -> Generator[tuple[Task, Result], None, None]:
-        """See `Executor.run`; the order is that of the tasks."""
+        """See `Executor.run`; the order is that of the tasks. If their worker dies, so does the run."""
         for task in tasks:
             if task is not None:
                 yield task, function(task)
@@ -81,12 +89,15 @@ class ProcessExecutor:
         self.workers, self.reuse, self.retries = workers, reuse, retries
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task | None]
+        self,
+        function: Callable[[Task], Result],
+        tasks: Iterable[Task | None],
+        failed: Callable[[Task, str], Result] | None = None,
     ) -> Generator[tuple[Task, Result], None, None]:
         """See `Executor.run`; the order is that in which tasks end.
 
         Raises:
-            TrainingError: a process died, and with it the task's last retry.
+            TrainingError: a process died, and with it the task's last retry; only without `failed`.
         """
         waiting: Iterator[Task | None] = iter(tasks)
         pool: _Pool[Task] = _Pool(self.reuse)
@@ -107,10 +118,13 @@ class ProcessExecutor:
                         if was.deaths < self.retries:
                             pool.begin(function, was.task, was.deaths + 1)
                             continue
-                        raise TrainingError(
-                            f"a worker process died (exit code {died}: killed, or out of memory?); run again with "
-                            "--resume, and with --workers 1 if it happens again"
-                        ) from None
+                        reason = f"a worker process died (exit code {died}: killed, or out of memory?)"
+                        if failed is None:
+                            raise TrainingError(
+                                f"{reason}; run again with --resume, and with --workers 1 if it happens again"
+                            ) from None
+                        yield was.task, failed(was.task, reason)
+                        continue
                     pool.release(was.worker, usable=error is None)
                     if error is not None:
                         raise error

@@ -36,7 +36,7 @@ class SimulatedExecutor:
         repair_seconds: until a worker that died is back.
         straggling: spread of a task's duration: the standard deviation of its logarithm.
         dispatch_seconds: time that the one deciding process takes for each task; no other task starts meanwhile.
-        retries: how often a task may be begun again; then its failure ends the run.
+        retries: how often a task may be begun again; then it has failed.
     """
 
     def __init__(
@@ -76,12 +76,15 @@ class SimulatedExecutor:
         return self._worked / offered if offered else 0.0
 
     def run(
-        self, function: Callable[[Task], Result], tasks: Iterable[Task | None]
+        self,
+        function: Callable[[Task], Result],
+        tasks: Iterable[Task | None],
+        failed: Callable[[Task, str], Result] | None = None,
     ) -> Generator[tuple[Task, Result], None, None]:
         """See `Executor.run`; the order is that in which tasks end.
 
         Raises:
-            TrainingError: a task died more often than `retries`.
+            TrainingError: a task died more often than `retries`; only without `failed`.
         """
         waiting: Iterator[Task | None] = iter(tasks)
         self._last_begun = None
@@ -113,10 +116,14 @@ class SimulatedExecutor:
             running -= 1
             if ended.died:
                 self.deaths += 1
-                if ended.deaths >= self._retries:
-                    raise TrainingError(f"workers died {ended.deaths + 1} times with the same task")
-                again.append(dataclasses.replace(ended, deaths=ended.deaths + 1))
                 heapq.heappush(events, (self.now + self._repair, next(ties), None))
+                if ended.deaths < self._retries:
+                    again.append(dataclasses.replace(ended, deaths=ended.deaths + 1))
+                    continue
+                reason = f"workers died {ended.deaths + 1} times with the same task"
+                if failed is None:
+                    raise TrainingError(reason)
+                yield ended.task, failed(ended.task, reason)
                 continue
             idle += 1
             until = time if self._last_begun is None else min(time, self._last_begun)

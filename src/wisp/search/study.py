@@ -47,6 +47,8 @@ class Study:
         owner: names this machine and job among those that share the store, and again after a restart.
         left: seconds of the budget that are left; no further trial begins at 0, but one there must be.
         most_trials: no further trial begins after so many; None for no limit.
+        failed: the outcome, with an `error`, of a trial whose worker dies however often it is begun again; None: such a
+            death ends the search.
         overhead_seconds: time so far that neither trained nor waited for training.
         ran: results of the trials that ran here, in this run.
     """
@@ -58,6 +60,7 @@ class Study:
     owner: str = "local"
     left: Callable[[], float] = lambda: float("inf")
     most_trials: int | None = None
+    failed: Callable[[Assignment, str], Outcome] | None = None
     overhead_seconds: float = 0.0
     ran: list[Result] = field(default_factory=list)
     _proposals: list[Proposal] = field(default_factory=list, repr=False)
@@ -77,7 +80,8 @@ class Study:
             InputError: the store cannot be used, or its log is that of another strategy.
             WispError: the executor cannot go on.
         """
-        with self._signs(), closing(self.executor.run(self.function, self._assignments())) as outcomes:
+        running = self.executor.run(self.function, self._assignments(), self.failed)
+        with self._signs(), closing(running) as outcomes:
             for assignment, outcome in outcomes:
                 with self._counted(), self.store.turn() as turn:
                     self._take(turn, assignment.number, outcome)
