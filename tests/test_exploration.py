@@ -175,6 +175,44 @@ def test_interrupted_and_resumed_it_is_the_same_search(
     assert stored(out) == trials
 
 
+def test_machines_with_the_same_paths_are_two_owners(
+    data: Path, tmp_path: Path, by_formula: type[ByFormula], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One must not take what the other runs for its own, from an earlier life; but after a restart it must."""
+    out, database = tmp_path / "out", tmp_path / "shared.db"
+    settings = settings_for(data, out, replace(SEARCH, storage=f"sqlite:///{database}"))
+
+    def over(task: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def run(stops_at: int) -> list[int]:
+        """Search, without finals; the numbers of the trials that have no result then."""
+        by_formula.interrupt_at = stops_at
+        with pytest.raises(KeyboardInterrupt):
+            optimize(settings, resume=True, progress=False)
+        store = TrialStore(settings.search.storage, "search", {})  # type: ignore[union-attr,arg-type]
+        left = [trial.number for trial in store.trials() if trial.result is None]
+        store.close()
+        return left
+
+    monkeypatch.setattr(rounds, "run_trial", over)
+    assert run(stops_at=2) == [2]
+    out.rename(tmp_path / "first machine")
+    assert run(stops_at=-1) == [2]  # the second one searched to the end, and left that to the first
+    out.rename(tmp_path / "second machine")
+    (tmp_path / "first machine").rename(out)
+    assert run(stops_at=-1) == []
+
+
+def test_a_copied_folder_on_another_machine_is_another_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = exploration._owner(tmp_path)
+    assert exploration._owner(tmp_path) == owner
+    monkeypatch.setattr(exploration.socket, "gethostname", lambda: "another")
+    assert exploration._owner(tmp_path) != owner
+
+
 def test_once_the_finals_have_begun_the_search_is_over(
     data: Path, tmp_path: Path, by_formula: type[ByFormula], monkeypatch: pytest.MonkeyPatch
 ) -> None:

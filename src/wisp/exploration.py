@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +17,7 @@ from tqdm import tqdm
 
 from wisp.budget import Budget, Finalist
 from wisp.errors import RecipeError, TrainingError
-from wisp.files import write_json
+from wisp.files import write_json, write_text
 from wisp.rounds import Finals, Rounds
 from wisp.search.candidate import Candidate
 from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
@@ -32,6 +34,7 @@ from wisp.train.recipe import Recipe
 from wisp.trials import TrialTask
 
 TRIALS, DATABASE, SUMMARY, LATENCIES = "trials", "trials.db", "search.json", "latencies.json"
+OWNER = "owner.txt"
 # Of the whole budget; the rest trains the best of the search for longer.
 _SEARCH_SHARE = 0.4
 _GRACE_SECONDS = 3.0  # a training that is late ends after its epoch
@@ -274,7 +277,7 @@ def explore(
                 store,
                 _executor(search, workers),
                 training,
-                owner=str(out.resolve()),
+                owner=_owner(out),
                 left=lambda: _SEARCH_SHARE * budget.seconds - budget.spent(),
                 most_trials=search.trials,
                 failed=training.failed,
@@ -317,6 +320,17 @@ def explore(
     )
     rounds.run(candidates, kept=budget.plans(candidates))
     return rounds
+
+
+def _owner(out: Path) -> str:
+    """Names this job on this machine among those that share a search, and again after a restart.
+
+    Not by its path: machines and containers tend to have the same ones. Nor by the number alone: folders are copied.
+    """
+    path = out / OWNER
+    if not path.is_file():
+        write_text(path, secrets.token_hex(16) + "\n")
+    return f"{socket.gethostname()} {path.read_text(encoding='utf-8').strip()}"
 
 
 def _executor(search: SearchSettings, workers: int) -> Executor:

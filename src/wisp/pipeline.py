@@ -21,6 +21,7 @@ from wisp.errors import DataError, InputError, RecipeError
 from wisp.exploration import (
     DATABASE,
     LATENCIES,
+    OWNER,
     SUMMARY,
     TRIALS,
     Photos,
@@ -86,7 +87,7 @@ def optimize(
     settings = _decided(settings, dataset, resuming=resuming)
     if settings.search is None:
         every = ladder(len(dataset.classes), max_macs=settings.max_macs)
-    contents = (*RUN_FILES, STATE, CANDIDATES, DATABASE, LATENCIES, SUMMARY, TRIALS)
+    contents = (*RUN_FILES, STATE, CANDIDATES, DATABASE, LATENCIES, OWNER, SUMMARY, TRIALS)
     if not resuming:
         check_folder(settings.out, contents=contents, overwrite=overwrite)
     inspection, _ = inspect_folder(settings.data, progress=progress)
