@@ -18,6 +18,7 @@ from tqdm import tqdm
 from wisp.budget import Budget, Finalist
 from wisp.errors import RecipeError, TrainingError
 from wisp.files import write_json, write_text
+from wisp.models.starts import PRETRAINED, SCRATCH
 from wisp.rounds import Finals, Rounds
 from wisp.search.candidate import Candidate
 from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
@@ -260,17 +261,17 @@ def explore(
                 founders=decided["founders"],
             )
             left = _SEARCH_SHARE * budget.seconds - budget.spent()
-            training = ShortTraining(
-                data=photos.data,
+            training = ShortTraining(  # its paths whole: workers of a cluster have working folders of their own
+                data=photos.data.absolute(),
                 recipe=recipe,
                 space=space,
-                folder=out / TRIALS,
+                folder=out.absolute() / TRIALS,
                 seed=seed,
                 skip_unreadable=photos.skip_unreadable,
                 deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
                 supernet_deadline=time.time() + SUPERNET_SHARE * max(0.0, left),
                 described=photos.described,
-                init=init,
+                init=init if init in (SCRATCH, PRETRAINED) else str(Path(init).absolute()),
             )
             study = Study(
                 strategy,
