@@ -130,6 +130,11 @@ class Budget:
         ]
         self.save()
 
+    @property
+    def has_finalists(self) -> bool:
+        """Whether the job's search has ended; see `finalists`."""
+        return self._finalists is not None
+
     def finalists(self, space: Space) -> list[Finalist] | None:
         """What the job's search in `space` chose, in order of interest; None where it has not ended yet.
 

@@ -211,7 +211,7 @@ def explore(
         seed: of everything random.
         sizes: input sizes that are decoded.
         out: the job's folder.
-        workers: trainings side by side.
+        workers: trainings side by side on this machine: those of the search where no cluster does it, and the finals.
         budget: the job's clock.
         make_task: the final training of a candidate, for so many epochs, until that `time.time()`. It begins anew,
             not with the weights that the search found: so whoever has the run can repeat it.
@@ -229,11 +229,13 @@ def explore(
     """
     assert search.strategy is not None  # noqa: S101  (see `decided`)
     url = search.url(out)
+    executor = None if budget.has_finalists else _executor(search, workers)
+    searching = workers if executor is None else executor.workers  # side by side in the search: of the whole cluster
     begun = begun_with(url, search.study)
     decided = begun or {
         "image_size": sorted(sizes),
-        "epochs": unit_epochs(_SEARCH_SHARE * budget.seconds * workers, photos.steps_per_epoch),
-        "founders": max(24, workers),
+        "epochs": unit_epochs(_SEARCH_SHARE * budget.seconds * searching, photos.steps_per_epoch),
+        "founders": max(24, searching),
     }
     space = Space(photos.num_classes, image_size=tuple(decided["image_size"]), augmentation=search.strengths)
     if isinstance(search.limits.measure, _Remembered):  # a resumed search must decide as before
@@ -253,6 +255,7 @@ def explore(
     try:
         finalists = budget.finalists(space)
         if finalists is None:
+            assert executor is not None  # noqa: S101  (see above)
             strategy = make_strategy(
                 search.strategy,
                 Sampler(space, search.limits),
@@ -276,7 +279,7 @@ def explore(
             study = Study(
                 strategy,
                 store,
-                _executor(search, workers),
+                executor,
                 training,
                 owner=_owner(out),
                 left=lambda: _SEARCH_SHARE * budget.seconds - budget.spent(),
@@ -286,7 +289,7 @@ def explore(
             began = time.monotonic()
             with _watched(study, budget, max(0.0, left), enabled=progress):
                 trials = study.run()
-            _summarise(study, trials, time.monotonic() - began, workers, out)
+            _summarise(study, trials, time.monotonic() - began, searching, out)
             best = _best_of_each(trials)
             if not best:
                 errors = [trial.result.error for trial in trials if trial.result and trial.result.error]
