@@ -65,6 +65,7 @@ class SearchSettings:
         storage: a SQLAlchemy URL that several machines share; None for a SQLite file in the output folder.
         study: name of the search in there.
         ray: address of a Ray cluster to train on (`auto`); None for processes on this machine.
+        gpus_per_trial: share of a GPU that each short training on the cluster is given.
         trials: end the search after so many; None for no limit but time.
         sizes: input sizes; None for those that the time allows to decode.
         augmentation: search the strength of augmentation together with the network.
@@ -75,6 +76,7 @@ class SearchSettings:
     storage: str | None = None
     study: str = "search"
     ray: str | None = None
+    gpus_per_trial: float = 0.0
     trials: int | None = None
     sizes: tuple[int, ...] | None = None
     augmentation: bool = False
@@ -230,7 +232,9 @@ def explore(
     assert search.strategy is not None  # noqa: S101  (see `decided`)
     url = search.url(out)
     executor = None if budget.has_finalists else _executor(search, workers)
-    searching = workers if executor is None else executor.workers  # side by side in the search: of the whole cluster
+    searching = (
+        workers if executor is None else executor.workers
+    )  # side by side in the search: of the whole cluster
     begun = begun_with(url, search.study)
     decided = begun or {
         "image_size": sorted(sizes),
@@ -264,17 +268,19 @@ def explore(
                 founders=decided["founders"],
             )
             left = _SEARCH_SHARE * budget.seconds - budget.spent()
-            training = ShortTraining(  # its paths whole: workers of a cluster have working folders of their own
-                data=photos.data.absolute(),
-                recipe=recipe,
-                space=space,
-                folder=out.absolute() / TRIALS,
-                seed=seed,
-                skip_unreadable=photos.skip_unreadable,
-                deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
-                supernet_deadline=time.time() + SUPERNET_SHARE * max(0.0, left),
-                described=photos.described,
-                init=init if init in (SCRATCH, PRETRAINED) else str(Path(init).absolute()),
+            training = (
+                ShortTraining(  # its paths whole: workers of a cluster have working folders of their own
+                    data=photos.data.absolute(),
+                    recipe=recipe,
+                    space=space,
+                    folder=out.absolute() / TRIALS,
+                    seed=seed,
+                    skip_unreadable=photos.skip_unreadable,
+                    deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
+                    supernet_deadline=time.time() + SUPERNET_SHARE * max(0.0, left),
+                    described=photos.described,
+                    init=init if init in (SCRATCH, PRETRAINED) else str(Path(init).absolute()),
+                )
             )
             study = Study(
                 strategy,
@@ -341,7 +347,7 @@ def _executor(search: SearchSettings, workers: int) -> Executor:
     if search.ray is not None:
         from wisp.search.cluster import RayExecutor  # noqa: PLC0415  (an optional part)
 
-        return RayExecutor(search.ray, retries=_RETRIES)
+        return RayExecutor(search.ray, gpus=search.gpus_per_trial, retries=_RETRIES)
     return ProcessExecutor(workers, reuse=True, retries=_RETRIES) if workers > 1 else InlineExecutor()
 
 

@@ -67,16 +67,19 @@ def test_every_option_arrives(
     assert options["resume"] is True
     assert json.loads(capsys.readouterr().out)["seconds"] == 61.4
     given.clear()
-    assert run(["search", str(tmp_path), "--out", "run", "--storage", "sqlite:///a.db", "--ray", "auto"]) == 0
+    words = "--storage sqlite:///a.db --ray auto --gpus-per-trial 0.25"
+    assert run(["search", str(tmp_path), "--out", "run", *words.split()]) == 0
     ((settings, _),) = given
     assert settings.search is not None
     assert (settings.search.storage, settings.search.ray) == ("sqlite:///a.db", "auto")
+    assert settings.search.gpus_per_trial == 0.25
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ("--resume --overwrite", "--resume and --overwrite"),
+        ("--gpus-per-trial 0.5", "--gpus-per-trial: is asked of a Ray cluster"),
         ("--sizes big", "--sizes big: give pixels"),
         ("--max-latency -1", "--max-latency -1.0: must be above 0"),
     ],

@@ -69,6 +69,13 @@ if TYPE_CHECKING:
     "--study", default="search", show_default=True, metavar="NAME", help="Name of the search in it."
 )
 @click.option("--ray", metavar="ADDRESS", help="Run the short trainings on a Ray cluster, such as auto.")
+@click.option(
+    "--gpus-per-trial",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="With --ray: share of a GPU that each short training is given.",
+)
 @click.option("--skip-unreadable", is_flag=True, help="Leave unreadable photos out instead of stopping.")
 @click.option("--resume", is_flag=True, help="Go on with the job in --out; time already spent counts.")
 @click.option("--overwrite", is_flag=True, help="Replace the job in --out.")
@@ -95,6 +102,7 @@ def search(
     storage: str | None,
     study: str,
     ray: str | None,
+    gpus_per_trial: float,
     skip_unreadable: bool,
     resume: bool,
     overwrite: bool,
@@ -111,6 +119,8 @@ def search(
         raise RecipeError(
             "--resume and --overwrite: one goes on with the job, the other replaces it; give one"
         )
+    if gpus_per_trial and ray is None:
+        raise RecipeError("--gpus-per-trial: is asked of a Ray cluster; give --ray too, or leave it out")
     from wisp.exploration import SearchSettings
     from wisp.latency_probe import measure_untrained
     from wisp.outcome import Settings
@@ -143,6 +153,7 @@ def search(
             storage=storage,
             study=study,
             ray=ray,
+            gpus_per_trial=gpus_per_trial,
             trials=trials,
             augmentation=augmentation,
             sizes=None if sizes is None else _sizes(sizes),
