@@ -232,9 +232,8 @@ def explore(
     assert search.strategy is not None  # noqa: S101  (see `decided`)
     url = search.url(out)
     executor = None if budget.has_finalists else _executor(search, workers)
-    searching = (
-        workers if executor is None else executor.workers
-    )  # side by side in the search: of the whole cluster
+    # Side by side in the search: of the whole cluster, where one does it.
+    searching = workers if executor is None else executor.workers
     begun = begun_with(url, search.study)
     decided = begun or {
         "image_size": sorted(sizes),
@@ -268,19 +267,18 @@ def explore(
                 founders=decided["founders"],
             )
             left = _SEARCH_SHARE * budget.seconds - budget.spent()
-            training = (
-                ShortTraining(  # its paths whole: workers of a cluster have working folders of their own
-                    data=photos.data.absolute(),
-                    recipe=recipe,
-                    space=space,
-                    folder=out.absolute() / TRIALS,
-                    seed=seed,
-                    skip_unreadable=photos.skip_unreadable,
-                    deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
-                    supernet_deadline=time.time() + SUPERNET_SHARE * max(0.0, left),
-                    described=photos.described,
-                    init=init if init in (SCRATCH, PRETRAINED) else str(Path(init).absolute()),
-                )
+            # The paths are whole ones: workers of a cluster have working folders of their own.
+            training = ShortTraining(
+                data=photos.data.absolute(),
+                recipe=recipe,
+                space=space,
+                folder=out.absolute() / TRIALS,
+                seed=seed,
+                skip_unreadable=photos.skip_unreadable,
+                deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
+                supernet_deadline=time.time() + SUPERNET_SHARE * max(0.0, left),
+                described=photos.described,
+                init=init if init in (SCRATCH, PRETRAINED) else str(Path(init).absolute()),
             )
             study = Study(
                 strategy,

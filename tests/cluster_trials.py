@@ -1,0 +1,30 @@
+"""A trial of a search that leaves a note, for workers of a cluster: they import it by name."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from wisp.data import cache
+from wisp.search.study import Assignment, Outcome
+from wisp.short_trials import ShortTraining
+
+
+class NotedTraining(ShortTraining):
+    """Writes down, beside the trials' folder, where it ran and which decoded photos it built."""
+
+    def __call__(self, assignment: Assignment) -> Outcome:
+        build, built = cache._build, []
+
+        def noted(entry: Path, *rest: Any) -> None:
+            built.append(str(entry))
+            build(entry, *rest)
+
+        with mock.patch.object(cache, "_build", noted):
+            outcome = super().__call__(assignment)
+        note = {"pid": os.getpid(), "folder": str(Path.cwd()), "built": built}
+        (self.folder.parent / f"ran-{assignment.number}").write_text(json.dumps(note))
+        return outcome
