@@ -118,8 +118,6 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
         model = model.to(procs.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = copy.deepcopy(model).requires_grad_(False)
         averaged = averaged_tensors(average, model)
-        prior = (counts / counts.sum()).log().to(procs.device) * recipe.logit_adjustment
-        slow = [parameter.detach().clone() for parameter in model.parameters()]
         parallel = procs.wrap(model)
         optimizer = make_optimizer(model, recipe)
         generator = torch.Generator()
@@ -158,49 +156,21 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
                         taken, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe.learning_rate
                     )
                 parallel.train()
-                teacher_logits = None
-                if teacher is not None:
-                    with amp, torch.no_grad():
-                        teacher_logits = teacher(images)
-
-                def loss_of_batch(
-                    images: Tensor = images, targets: Tensor = targets, wisdom: Tensor | None = teacher_logits
-                ) -> Tensor:
-                    with amp:
-                        logits = parallel(images)
-                        if recipe.logit_adjustment > 0:
-                            loss = weighted_cross_entropy(logits.float() + prior, targets, weights)
-                        else:
-                            loss = weighted_cross_entropy(logits.float(), targets, weights)
-                        if wisdom is not None:
-                            follow = distillation_loss(
-                                logits.float(), wisdom.float(), recipe.distillation_temperature
-                            )
-                            loss = torch.lerp(loss, follow, recipe.distillation_weight)
-                    return loss
-
-                loss = loss_of_batch()
+                with amp:
+                    logits = parallel(images)
+                    loss = weighted_cross_entropy(logits.float(), targets, weights)
+                    if teacher is not None:
+                        with torch.no_grad():
+                            teacher_logits = teacher(images)
+                        follow = distillation_loss(
+                            logits.float(), teacher_logits.float(), recipe.distillation_temperature
+                        )
+                        loss = torch.lerp(loss, follow, recipe.distillation_weight)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                if recipe.optimizer == "sam":
-                    moved = [p for p in model.parameters() if p.grad is not None]
-                    with torch.no_grad():
-                        norm = torch.linalg.vector_norm(
-                            torch.stack([torch.linalg.vector_norm(p.grad) for p in moved])
-                        )
-                        away = [p.grad * (recipe.sam_radius / (norm + 1e-12)) for p in moved]
-                        torch._foreach_add_(moved, away)
-                    optimizer.zero_grad(set_to_none=True)
-                    loss_of_batch().backward()  # type: ignore[no-untyped-call]
-                    with torch.no_grad():
-                        torch._foreach_sub_(moved, away)
                 if recipe.gradient_clip > 0:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
                 optimizer.step()
-                if recipe.optimizer == "lookahead" and (taken + 1) % 5 == 0:
-                    with torch.no_grad():
-                        torch._foreach_lerp_(slow, list(model.parameters()), 0.5)
-                        torch._foreach_copy_(list(model.parameters()), slow)
                 update_average(averaged, decay=recipe.ema_decay, step=taken)
 
                 at.loss_sum += procs.mean(loss.item())

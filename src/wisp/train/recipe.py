@@ -56,13 +56,6 @@ class Recipe:
     ema_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
     """Decay a step of the moving average of weights that is evaluated and exported; 0 switches it off."""
 
-    optimizer: Literal["adamw", "sam", "lookahead"] = "adamw"
-    """AdamW as it is, with sharpness-aware steps (Foret et al., 2021), or with slow weights (Zhang et al., 2019)."""
-    sam_radius: Positive = 0.05
-    """Distance that SAM looks away, in weights."""
-    logit_adjustment: NotNegative = 0.0
-    """Times the logarithm of each class's frequency, added to the logits in training (Menon et al., 2021)."""
-
     label_smoothing: Share = 0.1
     """Share of the target spread evenly over the classes (Szegedy et al., 2016)."""
     class_balance: Share = 0.0
