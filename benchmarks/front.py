@@ -34,7 +34,7 @@ from wisp.macs import count_macs
 from wisp.models import ArchSpec, build, find_start, resolve
 from wisp.models.starts import SCRATCH
 from wisp.records import TRAIN, Dataset
-from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
+from wisp.search.executors import Executor, local_executor
 from wisp.train.photos import load_photos
 from wisp.train.recipe import Recipe
 from wisp.train.run import RECIPE, describe_data, read_run
@@ -87,7 +87,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     entrants = list_entrants(arguments, len(dataset.classes))
     tasks = make_trainings(arguments, entrants, dataset)
     workers = arguments.workers
-    executor: Executor = ProcessExecutor(workers, reuse=True) if workers > 1 else InlineExecutor()
+    executor = local_executor(workers, reuse=True)
     if arguments.estimate:
         _estimate(tasks, executor, photos=len(dataset.split(TRAIN)))
         return

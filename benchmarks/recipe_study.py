@@ -30,7 +30,7 @@ from wisp.metrics import confusion_matrix, macro_f1
 from wisp.models import find_start, resolve
 from wisp.models.starts import SCRATCH, initializer
 from wisp.records import TRAIN, VAL, Dataset
-from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
+from wisp.search.executors import local_executor
 from wisp.train.loop import train
 from wisp.train.photos import load_photos
 from wisp.train.recipe import Recipe
@@ -100,7 +100,7 @@ def main() -> None:
             trainings.append(Training(study, name, recipe, teachers))
 
     workers = arguments.workers
-    executor: Executor = ProcessExecutor(workers, reuse=True) if workers > 1 else InlineExecutor()
+    executor = local_executor(workers, reuse=True)
     results: dict[str, dict[int, dict[str, float]]] = {}
     for training, result in executor.run(_train, trainings):
         results.setdefault(training.variant, {})[training.recipe.seed] = result

@@ -22,7 +22,7 @@ from benchmarks.search_strategies import DATABASE, FOUNDERS, LIMITS, SIZES, STUD
 from wisp.data.folders import load_dataset
 from wisp.files import write_text
 from wisp.records import TRAIN
-from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
+from wisp.search.executors import local_executor
 from wisp.search.sampling import Sampler
 from wisp.search.simulation import LearningCurves, SimulatedExecutor, SimulatedTraining
 from wisp.search.space import Space
@@ -139,7 +139,7 @@ def processes(data: Path, out: Path, minutes: float) -> Measured:
             deadline=time.time() + seconds,
             described=described,
         )
-        executor: Executor = ProcessExecutor(workers, reuse=True) if workers > 1 else InlineExecutor()
+        executor = local_executor(workers, reuse=True)
         strategy = make_strategy(
             "random", Sampler(space, LIMITS), seed=0, epochs=UNIT_EPOCHS, founders=FOUNDERS
         )

@@ -21,7 +21,7 @@ from wisp.files import write_json, write_text
 from wisp.models.starts import PRETRAINED, SCRATCH
 from wisp.rounds import Finals, Rounds
 from wisp.search.candidate import Candidate
-from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
+from wisp.search.executors import Executor, local_executor
 from wisp.search.finalists import choose_finalists
 from wisp.search.front import hypervolume
 from wisp.search.limits import Limits
@@ -311,7 +311,7 @@ def explore(
     candidates = [space.decode(finalist.genes) for finalist in finalists]
     rounds = Rounds(
         budget,
-        ProcessExecutor(workers) if workers > 1 else InlineExecutor(),
+        local_executor(workers),
         make_task,
         probe=probe,
         target_f1=target_f1,
@@ -346,7 +346,7 @@ def _executor(search: SearchSettings, workers: int) -> Executor:
         from wisp.search.cluster import RayExecutor  # noqa: PLC0415  (an optional part)
 
         return RayExecutor(search.ray, gpus=search.gpus_per_trial, retries=_RETRIES)
-    return ProcessExecutor(workers, reuse=True, retries=_RETRIES) if workers > 1 else InlineExecutor()
+    return local_executor(workers, reuse=True, retries=_RETRIES)
 
 
 def _best_of_each(trials: Sequence[StoredTrial]) -> list[StoredTrial]:

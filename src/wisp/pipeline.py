@@ -36,7 +36,7 @@ from wisp.records import TEST, TRAIN, VAL, Dataset
 from wisp.report.page import write_report
 from wisp.rounds import Rounds
 from wisp.search.candidate import Candidate, Trial
-from wisp.search.executors import Executor, InlineExecutor, ProcessExecutor
+from wisp.search.executors import local_executor
 from wisp.search.ladder import LADDER, ladder
 from wisp.search.limits import Limits
 from wisp.search.selection import choose
@@ -124,7 +124,7 @@ def optimize(
         return probe_seconds_per_epoch(candidate, settings.recipe, len(dataset.split(TRAIN)))
 
     if settings.search is None:
-        executor: Executor = ProcessExecutor(settings.workers) if settings.workers > 1 else InlineExecutor()
+        executor = local_executor(settings.workers)
         rounds = Rounds(budget, executor, make_task, probe, settings.target_f1, progress)
         rounds.run(candidates, kept=budget.plans(every))
     else:

@@ -133,6 +133,17 @@ class ProcessExecutor:
             pool.stop()
 
 
+def local_executor(workers: int, *, reuse: bool = False, retries: int = 0) -> Executor:
+    """What runs trials on this machine: processes, or this one where there is nothing to run side by side.
+
+    Args:
+        workers: trials at the same time.
+        reuse: as in `ProcessExecutor`.
+        retries: as in `ProcessExecutor`.
+    """
+    return ProcessExecutor(workers, reuse=reuse, retries=retries) if workers > 1 else InlineExecutor()
+
+
 _END: Any = object()
 
 
