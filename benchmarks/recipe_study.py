@@ -24,22 +24,21 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from benchmarks.outcome import finish
-from wisp.data.augment import normalize
 from wisp.data.folders import load_dataset
+from wisp.files import write_json
 from wisp.metrics import confusion_matrix, macro_f1
 from wisp.models import find_start, resolve
 from wisp.models.starts import SCRATCH, initializer
 from wisp.records import TRAIN, VAL, Dataset
 from wisp.search.executors import local_executor
 from wisp.train.loop import train
-from wisp.train.photos import load_photos
+from wisp.train.photos import load_photos, predict_logits
 from wisp.train.recipe import Recipe
 from wisp.train.run import describe_data, open_run, read_run
 from wisp.train.teacher import load_teacher
 from wisp.train.threads import one_thread
 
 _RESULT = "held-out.json"
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -163,25 +162,14 @@ def _train(task: Training) -> dict[str, float]:
         result = train(run, dataset, initialize=initializer(start, arch), teacher=teacher, progress=False)
         run = read_run(task.folder)
         _, val = load_photos(dataset, task.recipe, skip_unreadable=False, progress=False)
-        model = run.load_model().eval()
-        with torch.inference_mode():
-            logits = torch.cat(
-                [
-                    model(
-                        normalize(val.rows(slice(at, at + _BATCH))).contiguous(
-                            memory_format=torch.channels_last
-                        )
-                    )
-                    for at in range(0, len(val), _BATCH)
-                ]
-            )
+        logits = torch.cat(list(predict_logits(run.load_model(), val, cpu)))
     numbers = {
         "f1": macro_f1(confusion_matrix(val.labels, logits.argmax(dim=1), len(dataset.classes))),
         "cross_entropy": float(F.cross_entropy(logits, val.labels)),
         "loss": result.loss,
         "seconds": result.seconds,
     }
-    (task.folder / _RESULT).write_text(json.dumps(numbers), encoding="utf-8")
+    write_json(task.folder / _RESULT, numbers)
     return numbers
 
 

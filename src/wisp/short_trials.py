@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from wisp.data.folders import load_dataset
 from wisp.errors import TrainingError
-from wisp.metrics import confusion_matrix, macro_f1
 from wisp.models import ArchSpec, build, find_start
 from wisp.models.starts import SCRATCH, pack_weights, unpack_weights
 from wisp.models.transfer import Choice, transfer_weights
@@ -34,7 +33,7 @@ from wisp.search.supernet import smallest, supernet_space
 from wisp.train.distributed import alone
 from wisp.train.elastic import Family, train_elastic
 from wisp.train.loop import train
-from wisp.train.photos import Photos, load_photos, predict_classes, training_batch
+from wisp.train.photos import load_photos, measure_f1, training_batch
 from wisp.train.recipe import Recipe
 from wisp.train.run import CHECKPOINT, open_run
 from wisp.train.threads import one_thread
@@ -142,6 +141,7 @@ class ShortTraining:
         def draw(number: int) -> tuple[ArchSpec, int]:
             return network(part.draw(np.random.default_rng((recipe.seed, number))))
 
+        device = alone().device
         began = time.monotonic()
         checkpoint = self.folder / f"{assignment.number:05d}" / CHECKPOINT
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
@@ -152,9 +152,9 @@ class ShortTraining:
             checkpoint=checkpoint,
             initialize=functools.partial(self._start, assignment, candidate),
             deadline=self.deadline if self.supernet_deadline is None else self.supernet_deadline,
-            device=alone().device,
+            device=device,
         )
-        f1 = _f1(model, val, candidate.arch.num_classes)
+        f1 = measure_f1(model, val, candidate.arch.num_classes, device)
         trained = time.monotonic() - began
         shutil.rmtree(checkpoint.parent)
         return f1, model.state_dict(), trained
@@ -189,7 +189,8 @@ class ShortTraining:
                     photos, index, recipe, candidate.arch.num_classes, generator, device
                 )
                 model.train()(images)
-        return _f1(model, val, candidate.arch.num_classes), {}, time.monotonic() - began
+        f1 = measure_f1(model, val, candidate.arch.num_classes, device)
+        return f1, {}, time.monotonic() - began
 
     def _start(self, assignment: Assignment, candidate: Candidate, model: nn.Module) -> None:
         """Begin with the weights that came along, or with those of `init`."""
@@ -202,11 +203,6 @@ class ShortTraining:
             # A supernet has taught its leading channels to work without the others.
             choose: Choice = "leading" if elastic else "importance"
             transfer_weights(state, arch, model, candidate.arch, choose=choose)
-
-
-def _f1(model: nn.Module, photos: Photos, num_classes: int) -> float:
-    predicted = predict_classes(model, photos, next(model.parameters()).device)
-    return macro_f1(confusion_matrix(photos.labels, predicted, num_classes))
 
 
 @functools.lru_cache(maxsize=1)

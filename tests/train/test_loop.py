@@ -200,7 +200,7 @@ def test_a_validation_split_is_not_needed(photos: Path, tmp_path: Path) -> None:
 def test_long_trainings_are_validated_about_fifty_times(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wisp.train.loop.predict_classes", lambda model, val, device: val.labels)
+    monkeypatch.setattr("wisp.train.photos.predict_classes", lambda model, val, device: val.labels)
     recipe = EASY.replace(epochs=110, batch_size=48, image_size=8, stop_after_epochs=7)
     train_in(tmp_path / "run", photos, recipe, checkpoint_seconds=100)
     rows = read_run(tmp_path / "run").metrics()

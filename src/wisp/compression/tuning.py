@@ -16,12 +16,11 @@ from wisp.compression.subject import Subject
 from wisp.data.augment import normalize
 from wisp.data.cache import build_cache
 from wisp.errors import DataError
-from wisp.metrics import confusion_matrix, macro_f1
 from wisp.models.edits import Edit
 from wisp.records import TRAIN, VAL, Dataset, ResizeRule, Sample
 from wisp.train.distributed import Processes
 from wisp.train.loop import train
-from wisp.train.photos import Photos, predict_classes
+from wisp.train.photos import Photos, measure_f1
 from wisp.train.recipe import Recipe
 from wisp.train.run import Run, open_run
 
@@ -128,9 +127,9 @@ class Judge:
         photos = self._photos(self.dataset.split(VAL))
         if not len(photos):
             return None
-        predicted = predict_classes(model.to(self.device), photos, self.device)
+        f1 = measure_f1(model.to(self.device), photos, num_classes, self.device)
         model.cpu()
-        return macro_f1(confusion_matrix(photos.labels, predicted, num_classes))
+        return f1
 
     def losses(self, model: nn.Module) -> Iterator[Tensor]:
         """The loss on a few batches of training photos, the same ones each time.

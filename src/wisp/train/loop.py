@@ -22,14 +22,13 @@ from tqdm import tqdm
 
 from wisp.errors import RecipeError, TrainingError
 from wisp.files import write_text
-from wisp.metrics import confusion_matrix, macro_f1
 from wisp.models import build
 from wisp.records import Dataset
 from wisp.train.averaging import averaged_tensors, update_average
 from wisp.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from wisp.train.distributed import Processes, alone
 from wisp.train.losses import class_weights, distillation_loss, weighted_cross_entropy
-from wisp.train.photos import epoch_order, load_photos, predict_classes, training_batch
+from wisp.train.photos import epoch_order, load_photos, measure_f1, training_batch
 from wisp.train.recipe import Recipe
 from wisp.train.run import CHECKPOINT, METRICS, RECIPE, Run
 from wisp.train.schedule import warmup_cosine
@@ -190,8 +189,7 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
             row: dict[str, Any] = {"epoch": at.epoch + 1, "loss": at.loss_sum / steps}
             is_last = at.epoch + 1 == last_epoch
             if procs.is_first and len(val) and (is_last or _is_validated(at.epoch, recipe.epochs)):
-                predicted = predict_classes(average, val, procs.device)
-                row["f1_val"] = macro_f1(confusion_matrix(val.labels, predicted, num_classes))
+                row["f1_val"] = measure_f1(average, val, num_classes, procs.device)
                 bar.set_postfix(loss=f"{row['loss']:.3f}", f1_val=f"{row['f1_val']:.3f}")
             at = Progress(epoch=at.epoch + 1, seconds=before + time.monotonic() - started)
             log.append({**row, "seconds": round(at.seconds, 3)})

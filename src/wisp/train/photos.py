@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from wisp.data.augment import augment, normalize
 from wisp.data.cache import build_cache
 from wisp.errors import DataError
+from wisp.metrics import confusion_matrix, macro_f1
 from wisp.records import TRAIN, VAL, Dataset
 from wisp.train.losses import soft_targets
 from wisp.train.mixing import mix
@@ -102,14 +104,26 @@ def training_batch(
     return normalize(images).contiguous(memory_format=torch.channels_last), targets
 
 
+def predict_logits(
+    model: torch.nn.Module, photos: Photos, device: torch.device, batch_size: int = 256
+) -> Iterator[Tensor]:
+    """Logits of all photos in their order, n x classes a batch, on the CPU. The model is put into evaluation mode."""
+    model.eval()
+    for start in range(0, len(photos), batch_size):
+        with torch.inference_mode():
+            images = normalize(photos.rows(slice(start, start + batch_size)).to(device))
+            logits: Tensor = model(images.contiguous(memory_format=torch.channels_last)).cpu()
+        yield logits  # outside of the mode, which would be the caller's too
+
+
 def predict_classes(
     model: torch.nn.Module, photos: Photos, device: torch.device, batch_size: int = 256
 ) -> Tensor:
     """The most probable class of every photo, N, on the CPU. The model is put into evaluation mode."""
-    model.eval()
-    predicted = []
-    with torch.inference_mode():
-        for start in range(0, len(photos), batch_size):
-            images = normalize(photos.rows(slice(start, start + batch_size)).to(device))
-            predicted.append(model(images.contiguous(memory_format=torch.channels_last)).argmax(dim=1).cpu())
+    predicted = [logits.argmax(dim=1) for logits in predict_logits(model, photos, device, batch_size)]
     return torch.cat(predicted) if predicted else torch.empty(0, dtype=torch.int64)
+
+
+def measure_f1(model: torch.nn.Module, photos: Photos, num_classes: int, device: torch.device) -> float:
+    """Macro F1 on the photos, 0..1. The model, which is on `device`, is put into evaluation mode."""
+    return macro_f1(confusion_matrix(photos.labels, predict_classes(model, photos, device), num_classes))
