@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from wisp.bench.latency import measure_latency
 from wisp.data.folders import load_dataset
 from wisp.errors import TrainingError
@@ -25,7 +23,7 @@ from wisp.train.loop import train
 from wisp.train.recipe import Recipe
 from wisp.train.run import ARTIFACT, open_run, with_start
 from wisp.train.speed import seconds_per_step
-from wisp.train.threads import one_thread
+from wisp.train.threads import one_thread, own_bar_lock
 from wisp.trials import evaluate_artifact, export_run
 
 
@@ -112,8 +110,7 @@ def run_training(task: Training) -> str:
     """Train and export, or go on with it, or find it done; one line that says how it went."""
     if task.artifact.is_file():
         return "was there"
-    # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
-    tqdm.set_lock(threading.RLock())
+    own_bar_lock()
     dataset = load_dataset(task.data, progress=False)
     arch = task.entrant.arch
     start = find_start(task.entrant.init, arch)

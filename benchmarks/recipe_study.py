@@ -14,14 +14,12 @@ import argparse
 import json
 import random
 import statistics
-import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from benchmarks.outcome import finish
 from wisp.data.folders import load_dataset
@@ -36,7 +34,7 @@ from wisp.train.photos import load_photos, predict_logits
 from wisp.train.recipe import Recipe
 from wisp.train.run import describe_data, open_run, read_run
 from wisp.train.teacher import load_teacher
-from wisp.train.threads import one_thread
+from wisp.train.threads import one_thread, own_bar_lock
 
 _RESULT = "held-out.json"
 
@@ -149,8 +147,7 @@ def _train(task: Training) -> dict[str, float]:
     """Train it, or find it done, and measure it on what was held out."""
     if (task.folder / _RESULT).is_file():
         return dict(json.loads((task.folder / _RESULT).read_text(encoding="utf-8")))
-    # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
-    tqdm.set_lock(threading.RLock())
+    own_bar_lock()
     dataset = _dataset(task.study)
     arch = resolve(task.study.model, num_classes=len(dataset.classes))
     start = find_start(task.study.init, arch)

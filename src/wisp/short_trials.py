@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import shutil
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from wisp.data.folders import load_dataset
 from wisp.errors import TrainingError
@@ -36,7 +34,7 @@ from wisp.train.loop import train
 from wisp.train.photos import load_photos, measure_f1, training_batch
 from wisp.train.recipe import Recipe
 from wisp.train.run import CHECKPOINT, open_run
-from wisp.train.threads import one_thread
+from wisp.train.threads import one_thread, own_bar_lock
 
 _CALIBRATION_STEPS = 20  # batches that set the BatchNorm statistics of weights that are only measured
 
@@ -75,8 +73,7 @@ class ShortTraining:
         Raises:
             DataError, RecipeError, ModelError: the photos or the recipe cannot be used.
         """
-        # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
-        tqdm.set_lock(threading.RLock())
+        own_bar_lock()
         proposal, candidate = assignment.proposal, self.space.decode(assignment.proposal.genes)
         macs = self.space.cost(proposal.genes).macs
         began = time.monotonic()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from wisp import __version__
 from wisp.bench.latency import measure_latency
@@ -33,7 +31,7 @@ from wisp.train.loop import train
 from wisp.train.recipe import Recipe
 from wisp.train.run import MEASUREMENT, Run, open_run, with_start
 from wisp.train.speed import seconds_per_step
-from wisp.train.threads import one_thread
+from wisp.train.threads import one_thread, own_bar_lock
 
 CHECK_IMAGES = 256  # real photos that an exported file must agree on
 
@@ -69,8 +67,7 @@ def run_trial(task: TrialTask) -> Measurement:
     if task.is_done:
         with suppress(ValueError, TypeError):  # damaged: measured again, from the weights beside it
             return Measurement.from_json(json.loads(measured.read_text(encoding="utf-8")))
-    # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
-    tqdm.set_lock(threading.RLock())
+    own_bar_lock()
     dataset = load_dataset(task.data, progress=False)
     arch = task.candidate.arch
     start = find_start(task.init, arch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from wisp.data.folders import load_dataset
 from wisp.errors import SandboxError, TrainingError
@@ -26,6 +24,7 @@ from wisp.submission.contents import WEIGHTS as WEIGHTS_MEMBER
 from wisp.train.loop import train
 from wisp.train.recipe import Recipe
 from wisp.train.run import ARTIFACT, METRICS, RECIPE, WEIGHTS, open_run
+from wisp.train.threads import own_bar_lock
 from wisp.trials import export_run
 
 COSTS, DONE = "costs.json", "done.json"
@@ -95,8 +94,7 @@ def retrain(task: Retraining) -> float:
 
 
 def _train_here(task: Retraining) -> float:
-    # tqdm's own lock is shared between processes, and a killed worker would leave it behind with a warning.
-    tqdm.set_lock(threading.RLock())
+    own_bar_lock()
     torch.set_num_threads(1)
     dataset = load_dataset(task.data, progress=False)
     run = open_run(task.folder, task.recipe, task.network, task.described, resume=True)
