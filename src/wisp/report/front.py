@@ -23,7 +23,7 @@ from wisp.report.contours import contours
 from wisp.report.families import family_macs, family_marks, off_the_chart
 from wisp.report.labels import Box, Room, along
 from wisp.report.markup import Markup, element
-from wisp.report.points import Dot, circles, details, dots, shown_intervals, whisker_lines, whiskers
+from wisp.report.points import Dot, circles, details, dots, standing_out, whisker_lines, whiskers
 from wisp.score import Baseline
 from wisp.search.candidate import Trial
 
@@ -46,7 +46,7 @@ def front_chart(
     """
     costs = family_macs(chosen.candidate.arch.num_classes, chosen.candidate.image_size)
     x = _macs_scale(trials, costs)
-    intervals = shown_intervals(trials, chosen)
+    intervals = standing_out(trials, chosen)
     bounds = [bound for trial in intervals for bound in trial.measurement.f1_ci95 or ()]
     low, high = padded([*(trial.measurement.f1_macro for trial in trials), *bounds], least_span=0.06)
     y = vertical(max(low, -0.02), min(high, 1.02))

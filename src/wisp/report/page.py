@@ -16,6 +16,7 @@ from wisp.report.document import Section, document, section
 from wisp.report.front import front_chart
 from wisp.report.markup import Markup, element, joined, name
 from wisp.report.photos import hardest_strip
+from wisp.report.points import standing_out
 from wisp.report.tables import (
     MATRIX_CLASSES,
     candidates_table,
@@ -28,9 +29,6 @@ from wisp.report.tables import (
 )
 from wisp.score import F1_FLOOR, PRESETS, Baseline, f1_term, macs_term
 from wisp.search.candidate import Trial
-from wisp.search.selection import pareto_front
-
-_MANY_LINES = 12  # beyond so many only the front and the chosen one stand out in the curves
 
 
 @dataclass(frozen=True)
@@ -217,15 +215,14 @@ def _latency(measured: Evaluation) -> tuple[str, str]:
 
 
 def _lines(content: ReportContent) -> list[Line]:
-    many = len(content.trials) > _MANY_LINES
-    front = pareto_front(content.trials)
+    prominent = standing_out(content.trials, content.chosen)
     return [
         Line(
             number,
             display_name(trial),
             content.curves[display_name(trial)],
             chosen=trial == content.chosen,
-            faint=many and trial not in front and trial != content.chosen,
+            faint=trial not in prominent,
         )
         for number, trial in enumerate(content.trials, start=1)
         if content.curves.get(display_name(trial))

@@ -12,7 +12,7 @@ from wisp.report.markup import Markup, element, joined, name
 from wisp.search.candidate import Trial
 from wisp.search.selection import pareto_front
 
-MANY = 12  # beyond so many trials only the front shows its intervals: all of them would hide the dots
+MANY = 12  # beyond so many trials only the front stands out: all would hide one another
 _LABEL = 12.0  # height of a number
 _DIGIT = 7.2  # width of a digit
 _SQUARE = math.sqrt(2)  # side of the square in a circle of radius 1: its corners leave room for numbers
@@ -65,8 +65,8 @@ def dots(x: Scale, y: Scale, trials: Sequence[Trial], chosen: Trial) -> list[Dot
     return sorted(placed, key=lambda dot: (dot.chosen, dot.on_front))
 
 
-def shown_intervals(trials: Sequence[Trial], chosen: Trial) -> list[Trial]:
-    """The trials whose intervals are drawn: all, or where they are many the front and the chosen one."""
+def standing_out(trials: Sequence[Trial], chosen: Trial) -> list[Trial]:
+    """The trials whose details are drawn: all, or where they are many the front and the chosen one."""
     front = pareto_front(trials)
     return [trial for trial in trials if len(trials) <= MANY or trial == chosen or trial in front]
 

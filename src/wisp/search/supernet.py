@@ -67,9 +67,8 @@ def smallest(part: Space) -> Genes:
 def _others(sampler: Sampler, known: Sequence[Genes], seed: int) -> Iterator[Genes]:
     """Networks of the whole space: the known ones, then random ones without end."""
     yield from known
-    random = np.random.default_rng(
-        (seed, 1)
-    )  # not the supernet's: how many are drawn here is a matter of timing
+    # Not the supernet's stream: how many are drawn here is a matter of timing.
+    random = np.random.default_rng((seed, 1))
     while True:
         yield sampler.draw(random)
 
