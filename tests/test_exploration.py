@@ -19,11 +19,11 @@ import pytest
 import torch
 from PIL import Image
 
-from wisp import exploration, pipeline, rounds
+from wisp import exploration, pipeline, rounds, search_settings
 from wisp.data.folders import load_dataset
 from wisp.data.inspection import inspect_folder
 from wisp.errors import InputError, RecipeError, TrainingError
-from wisp.exploration import SearchSettings
+from wisp.latency_probe import RememberedLatencies
 from wisp.models import build
 from wisp.models.starts import pack_weights, start_of_digest
 from wisp.outcome import Outcome, Settings
@@ -38,6 +38,7 @@ from wisp.search.store import TrialStore, begun_with
 from wisp.search.strategy import Result
 from wisp.search.study import Assignment
 from wisp.search.study import Outcome as TrialOutcome
+from wisp.search_settings import SearchSettings
 from wisp.short_trials import ShortTraining
 from wisp.train.run import read_run
 
@@ -332,7 +333,7 @@ def test_a_long_optimize_searches_and_keeps_its_strategy(
     ],
 )
 def test_short_budgets_stay_with_the_ladder(seconds: float, workers: int, steps: int, searches: bool) -> None:
-    assert exploration.is_worth_searching(seconds, workers, steps) is searches
+    assert search_settings.is_worth_searching(seconds, workers, steps) is searches
 
 
 def test_a_search_that_only_fails_is_one_line(
@@ -396,7 +397,7 @@ def test_latencies_are_measured_once_for_all_time(tmp_path: Path) -> None:
     assert asked
     assert len(asked) == len(set(asked))
     path = tmp_path / "latencies.json"
-    assert isinstance(decided.limits.measure, exploration._Remembered)
+    assert isinstance(decided.limits.measure, RememberedLatencies)
     decided.limits.measure.keep(path)
     known = json.loads(path.read_text())
     assert list(known) == asked
@@ -446,5 +447,5 @@ def test_the_sizes_follow_from_the_photos_and_the_budget(
 
 
 def test_every_size_of_the_space_has_its_turn_to_decode() -> None:
-    assert sorted(exploration._SIZES) == sorted(Space(3).image_size)
+    assert sorted(search_settings._SIZES) == sorted(Space(3).image_size)
     assert pipeline.STATE == "optimize.json"

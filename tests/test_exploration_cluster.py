@@ -17,7 +17,6 @@ from cluster_trials import NotedTraining
 from tiny_training import paint_photos
 from wisp import exploration, rounds
 from wisp.errors import InputError
-from wisp.exploration import SearchSettings
 from wisp.models.starts import unpack_weights
 from wisp.outcome import Settings
 from wisp.pipeline import optimize
@@ -25,6 +24,7 @@ from wisp.search.limits import Limits
 from wisp.search.space import Space
 from wisp.search.store import TrialStore, begun_with
 from wisp.search.strategies import unit_epochs
+from wisp.search_settings import SearchSettings
 from wisp.train.recipe import Recipe
 
 

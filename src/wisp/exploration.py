@@ -2,166 +2,45 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
 from wisp.budget import Budget, Finalist
-from wisp.errors import RecipeError, TrainingError
+from wisp.errors import TrainingError
 from wisp.files import write_json, write_text
+from wisp.latency_probe import RememberedLatencies
 from wisp.models.starts import PRETRAINED, SCRATCH
 from wisp.rounds import Finals, Rounds
 from wisp.search.candidate import Candidate
 from wisp.search.executors import Executor, local_executor
 from wisp.search.finalists import choose_finalists
 from wisp.search.front import hypervolume
-from wisp.search.limits import Limits
 from wisp.search.sampling import Sampler
 from wisp.search.space import Space
 from wisp.search.store import StoredTrial, TrialStore, begun_with
-from wisp.search.strategies import SUPERNET_SHARE, default_strategy, make_strategy, unit_epochs
+from wisp.search.strategies import SUPERNET_SHARE, make_strategy, unit_epochs
 from wisp.search.study import Study
+from wisp.search_settings import SEARCH_SHARE, SearchSettings
 from wisp.short_trials import ShortTraining
 from wisp.train.recipe import Recipe
 from wisp.trials import TrialTask
 
-TRIALS, DATABASE, SUMMARY, LATENCIES = "trials", "trials.db", "search.json", "latencies.json"
-OWNER = "owner.txt"
-# Of the whole budget; the rest trains the best of the search for longer.
-_SEARCH_SHARE = 0.4
+TRIALS, SUMMARY, LATENCIES, OWNER = "trials", "search.json", "latencies.json", "owner.txt"
 _GRACE_SECONDS = 3.0  # a training that is late ends after its epoch
-# When a search is worth more than the ladder. Below five minutes, starting, decoding and exporting take what it would
-# search with. And the unit of training (150 of them make a search) must tell good networks from bad ones: at least 5
-# epochs, and 200 steps unless the photos are so few that 30 epochs are less.
-LEAST_SEARCH_SECONDS = 300.0
-LEAST_UNIT_EPOCHS, LEAST_UNIT_STEPS, ENOUGH_EPOCHS = 5, 200, 30
 _FINALISTS = 4  # at least; or twice as many as are trained side by side
 _MOST_FINALISTS = 3  # times as many, where all of them find the time for a whole training
 _RETRIES = 2
 # The front's area is measured between these.
 LEAST_MACS, MOST_MACS = 1e4, 1e7
-# Strengths of augmentation, where it is searched too; 1 is the recipe.
-AUGMENTATIONS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-# Input sizes in order of interest: what decodes first when time is short.
-_SIZES = (48, 64, 32, 40, 56, 80, 24, 96, 72, 128, 112)
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """What the user asked of a search.
-
-    Attributes:
-        strategy: its name; None: see `decided`.
-        limits: of every network.
-        storage: a SQLAlchemy URL that several machines share; None for a SQLite file in the output folder.
-        study: name of the search in there.
-        ray: address of a Ray cluster to train on (`auto`); None for processes on this machine.
-        gpus_per_trial: share of a GPU that each short training on the cluster is given.
-        trials: end the search after so many; None for no limit but time.
-        sizes: input sizes; None for those that the time allows to decode.
-        augmentation: search the strength of augmentation together with the network.
-    """
-
-    strategy: str | None = None
-    limits: Limits = field(default_factory=Limits)
-    storage: str | None = None
-    study: str = "search"
-    ray: str | None = None
-    gpus_per_trial: float = 0.0
-    trials: int | None = None
-    sizes: tuple[int, ...] | None = None
-    augmentation: bool = False
-
-    def check(self, num_classes: int) -> None:
-        """Refuse what could not work, before anything else is done.
-
-        Raises:
-            RecipeError: no network keeps the limits (the nearest feasible values are named), no such strategy, sizes
-                that are not in the space, or a latency limit for several machines.
-        """
-        if self.limits.latency_ms is not None and (self.storage is not None or self.ray is not None):
-            raise RecipeError(
-                "--max-latency: is measured on this machine; it cannot be used with --storage or --ray"
-            )
-        known = Space(num_classes).image_size
-        for size in self.sizes or ():
-            if size not in known:
-                raise RecipeError(f"--sizes {size}: the space has {', '.join(map(str, known))}")
-        sampler = self._sampler(num_classes)
-        if self.strategy is not None:
-            make_strategy(self.strategy, sampler, seed=0, epochs=1, founders=1)
-
-    def decided(
-        self,
-        num_classes: int,
-        workers: int,
-        *,
-        budget_seconds: float,
-        steps_per_epoch: int,
-        latencies: Path | None = None,
-    ) -> SearchSettings:
-        """The same with a strategy: the default one for this job and machine, or for several.
-
-        Args:
-            num_classes: of the networks.
-            workers: trainings side by side.
-            budget_seconds: wall time of the whole job.
-            steps_per_epoch: of the photos at hand.
-            latencies: those that an earlier run of the job measured; from now on none is measured twice.
-
-        Raises:
-            RecipeError: as `check`.
-        """
-        search = self
-        if self.limits.measure is not None:
-            remembered = _Remembered(self.limits.measure, latencies)
-            search = replace(self, limits=replace(self.limits, measure=remembered))
-        search.check(num_classes)
-        if search.strategy is not None:
-            return search
-        alone = search.storage is None and search.ray is None
-        strategy = default_strategy(
-            search._sampler(num_classes),
-            workers if alone else None,
-            search_seconds=_SEARCH_SHARE * budget_seconds,
-            steps_per_epoch=steps_per_epoch,
-        )
-        return replace(search, strategy=strategy)
-
-    def _sampler(self, num_classes: int) -> Sampler:
-        sizes = tuple(sorted(self.sizes or Space(num_classes).image_size))
-        return Sampler(Space(num_classes, image_size=sizes, augmentation=self.strengths), self.limits)
-
-    @property
-    def strengths(self) -> tuple[float | None, ...]:
-        """Strengths of augmentation to search among; None alone: as the recipe says."""
-        return AUGMENTATIONS if self.augmentation else (None,)
-
-    def sizes_to_decode(self, num_classes: int, out: Path, *, most: int) -> list[Candidate]:
-        """One network of every input size that the search may use, the most interesting first; they are not trained.
-
-        Those that the search was begun with, else those asked for, else the `most` first ones.
-        """
-        begun = begun_with(self.url(out), self.study)
-        sizes: Sequence[int] = begun["image_size"] if begun else self.sizes or _SIZES[:most]
-        space = Space(num_classes)
-        genes = Sampler(space, Limits()).haven
-        return [
-            Candidate(f"{size}px", space.decode(genes).arch, size) for size in sorted(sizes, key=_SIZES.index)
-        ]
-
-    def url(self, out: Path) -> str | Path:
-        """Where the trials are remembered."""
-        return self.storage or out / DATABASE
 
 
 @dataclass(frozen=True)
@@ -173,19 +52,6 @@ class Photos:
     steps_per_epoch: int
     described: Mapping[str, Any] = field(repr=False)
     skip_unreadable: bool = False
-
-
-def is_worth_searching(budget_seconds: float, workers: int, steps_per_epoch: int) -> bool:
-    """Whether a budget is long enough for a search to find more than the ladder; see `LEAST_UNIT_STEPS`.
-
-    Args:
-        budget_seconds: wall time of the whole job.
-        workers: trainings side by side.
-        steps_per_epoch: of the photos at hand.
-    """
-    epochs = unit_epochs(_SEARCH_SHARE * budget_seconds * workers, steps_per_epoch)
-    is_long = epochs >= ENOUGH_EPOCHS or epochs * steps_per_epoch >= LEAST_UNIT_STEPS
-    return budget_seconds >= LEAST_SEARCH_SECONDS and epochs >= LEAST_UNIT_EPOCHS and is_long
 
 
 def explore(
@@ -237,11 +103,11 @@ def explore(
     begun = begun_with(url, search.study)
     decided = begun or {
         "image_size": sorted(sizes),
-        "epochs": unit_epochs(_SEARCH_SHARE * budget.seconds * searching, photos.steps_per_epoch),
+        "epochs": unit_epochs(SEARCH_SHARE * budget.seconds * searching, photos.steps_per_epoch),
         "founders": max(24, searching),
     }
     space = Space(photos.num_classes, image_size=tuple(decided["image_size"]), augmentation=search.strengths)
-    if isinstance(search.limits.measure, _Remembered):  # a resumed search must decide as before
+    if isinstance(search.limits.measure, RememberedLatencies):  # a resumed search must decide as before
         search.limits.measure.keep(out / LATENCIES)
     fixed = {
         "strategy": search.strategy,
@@ -266,7 +132,11 @@ def explore(
                 epochs=decided["epochs"],
                 founders=decided["founders"],
             )
-            left = _SEARCH_SHARE * budget.seconds - budget.spent()
+
+            def left() -> float:
+                return SEARCH_SHARE * budget.seconds - budget.spent()
+
+            now, seconds = time.time(), max(0.0, left())
             # The paths are whole ones: workers of a cluster have working folders of their own.
             training = ShortTraining(
                 data=photos.data.absolute(),
@@ -275,8 +145,8 @@ def explore(
                 folder=out.absolute() / TRIALS,
                 seed=seed,
                 skip_unreadable=photos.skip_unreadable,
-                deadline=time.time() + max(0.0, left) + _GRACE_SECONDS,
-                supernet_deadline=time.time() + SUPERNET_SHARE * max(0.0, left),
+                deadline=now + seconds + _GRACE_SECONDS,
+                supernet_deadline=now + SUPERNET_SHARE * seconds,
                 described=photos.described,
                 init=init if init in (SCRATCH, PRETRAINED) else str(Path(init).absolute()),
             )
@@ -286,19 +156,11 @@ def explore(
                 executor,
                 training,
                 owner=_owner(out),
-                left=lambda: _SEARCH_SHARE * budget.seconds - budget.spent(),
+                left=left,
                 most_trials=search.trials,
                 failed=training.failed,
             )
-            began = time.monotonic()
-            with _watched(study, budget, max(0.0, left), enabled=progress):
-                trials = study.run()
-            _summarise(study, trials, time.monotonic() - began, searching, out)
-            best = _best_of_each(trials)
-            if not best:
-                errors = [trial.result.error for trial in trials if trial.result and trial.result.error]
-                reason = f": {errors[0]}" if errors else "; give it more time (--budget)"
-                raise TrainingError(f"no training of the search succeeded{reason}")
+            best = _search(study, budget, seconds, searching, out, progress=progress)
             # From here on the search is over, also for a resumed job: the plans below name these networks.
             finalists = [
                 Finalist(trial.proposal.genes, _seconds_per_epoch(trial) if trial.proposal.epochs else None)
@@ -328,6 +190,26 @@ def explore(
     )
     rounds.run(candidates, kept=budget.plans(candidates))
     return rounds
+
+
+def _search(
+    study: Study, budget: Budget, seconds: float, workers: int, out: Path, *, progress: bool
+) -> list[StoredTrial]:
+    """Search for so many seconds on so many workers, and sum it up; of every network the best trial, at least one.
+
+    Raises:
+        TrainingError: no training succeeded.
+    """
+    began = time.monotonic()
+    with _watched(study, budget, seconds, enabled=progress):
+        trials = study.run()
+    _summarise(study, trials, time.monotonic() - began, workers, out)
+    best = _best_of_each(trials)
+    if not best:
+        errors = [trial.result.error for trial in trials if trial.result and trial.result.error]
+        reason = f": {errors[0]}" if errors else "; give it more time (--budget)"
+        raise TrainingError(f"no training of the search succeeded{reason}")
+    return best
 
 
 def _owner(out: Path) -> str:
@@ -401,29 +283,6 @@ def _summarise(study: Study, trials: Sequence[StoredTrial], seconds: float, work
             },
         },
     )
-
-
-class _Remembered:
-    """Measured latencies: those in a file, if there is one, and those measured since."""
-
-    def __init__(self, measure: Callable[[Candidate], float], path: Path | None = None) -> None:
-        self._measure = measure
-        self._path: Path | None = None
-        self._known: dict[str, float] = (
-            json.loads(path.read_text(encoding="utf-8")) if path is not None and path.is_file() else {}
-        )
-
-    def keep(self, path: Path) -> None:
-        """Write all of them down there, from now on."""
-        self._path = path
-        write_json(path, self._known)
-
-    def __call__(self, candidate: Candidate) -> float:
-        if candidate.name not in self._known:
-            self._known[candidate.name] = self._measure(candidate)
-            if self._path is not None:
-                write_json(self._path, self._known)
-        return self._known[candidate.name]
 
 
 @contextmanager

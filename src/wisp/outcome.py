@@ -10,12 +10,12 @@ from pathlib import Path
 from wisp import __version__
 from wisp.data.inspection import Inspection
 from wisp.evaluation import Evaluation
-from wisp.exploration import SearchSettings
 from wisp.models.starts import PRETRAINED, SCRATCH
 from wisp.report.page import ReportContent, display_name
 from wisp.score import F1_FLOOR, LEADERBOARD_2021, Baseline
 from wisp.search.candidate import Trial
 from wisp.search.selection import is_safe
+from wisp.search_settings import SearchSettings
 from wisp.train.recipe import Recipe
 from wisp.train.run import ARCH, ARTIFACT, RECIPE, REPORT, read_run
 

@@ -18,17 +18,7 @@ from wisp.data.cache import build_cache
 from wisp.data.folders import load_dataset
 from wisp.data.inspection import Inspection, inspect_folder
 from wisp.errors import DataError, InputError, RecipeError
-from wisp.exploration import (
-    DATABASE,
-    LATENCIES,
-    OWNER,
-    SUMMARY,
-    TRIALS,
-    Photos,
-    SearchSettings,
-    explore,
-    is_worth_searching,
-)
+from wisp.exploration import LATENCIES, OWNER, SUMMARY, TRIALS, Photos, explore
 from wisp.files import replacing, write_json
 from wisp.models import find_start, named
 from wisp.outcome import Outcome, Settings, find_notes, folder_of, report_content
@@ -41,6 +31,7 @@ from wisp.search.ladder import LADDER, ladder
 from wisp.search.limits import Limits
 from wisp.search.selection import choose
 from wisp.search.strategies import STRATEGIES
+from wisp.search_settings import DATABASE, SearchSettings, is_worth_searching
 from wisp.train.photos import load_photos
 from wisp.train.run import (
     ARTIFACT,

@@ -121,11 +121,11 @@ def search(
         )
     if gpus_per_trial and ray is None:
         raise RecipeError("--gpus-per-trial: is asked of a Ray cluster; give --ray too, or leave it out")
-    from wisp.exploration import SearchSettings
     from wisp.latency_probe import measure_untrained
     from wisp.outcome import Settings
     from wisp.pipeline import STATE, optimize
     from wisp.search.limits import Limits
+    from wisp.search_settings import SearchSettings
     from wisp.train.recipe import Recipe
 
     settings = Settings(
