@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,13 +36,20 @@ class LineTrace:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Write down the lines that run inside."""
-        before = sys.gettrace()
+        """Write down the lines that run inside.
+
+        Garbage is not collected meanwhile: finalizers and callbacks of the collector would run, at any moment, in
+        the middle of a network that knows nothing of them.
+        """
+        before, collecting = sys.gettrace(), gc.isenabled()
+        gc.disable()
         sys.settrace(self._enter)
         try:
             yield
         finally:
             sys.settrace(before)
+            if collecting:
+                gc.enable()
 
     def _enter(self, frame: FrameType, _event: str, _argument: Any) -> Any:
         file = frame.f_code.co_filename
