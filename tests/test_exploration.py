@@ -137,6 +137,11 @@ def test_a_whole_search(data: Path, tmp_path: Path) -> None:
     summary = json.loads((out / "search.json").read_text())
     assert (summary["trials"], summary["failed"]) == (4, 0)
     assert 0 < summary["hypervolume"] < 1
+    best: dict[tuple[int, ...], float] = {}
+    for trial in trials:
+        best[trial.proposal.genes] = max(best.get(trial.proposal.genes, 0.0), trial.result.f1)
+    assert sorted(f1 for _, f1 in summary["networks"]) == pytest.approx(sorted(best.values()), abs=1e-4)
+    assert outcome.explored == tuple((macs, f1) for macs, f1 in summary["networks"])
     run = summary["this_run"]
     assert run["trials"] == 4
     setup = sum(trial.result.setup_seconds for trial in trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
 import threading
@@ -23,7 +24,7 @@ from wisp.rounds import Finals, Rounds
 from wisp.search.candidate import Candidate
 from wisp.search.executors import Executor, local_executor
 from wisp.search.finalists import choose_finalists
-from wisp.search.front import hypervolume
+from wisp.search.front import Point, hypervolume
 from wisp.search.sampling import Sampler
 from wisp.search.space import Space
 from wisp.search.store import StoredTrial, TrialStore, begun_with
@@ -192,6 +193,12 @@ def explore(
     return rounds
 
 
+def explored_networks(out: Path) -> tuple[Point, ...]:
+    """MACs and the best F1 on validation of every network that the search in `out` trained briefly."""
+    known = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
+    return tuple((macs, f1) for macs, f1 in known.get("networks", ()))
+
+
 def _search(
     study: Study, budget: Budget, seconds: float, workers: int, out: Path, *, progress: bool
 ) -> list[StoredTrial]:
@@ -203,8 +210,8 @@ def _search(
     began = time.monotonic()
     with _watched(study, budget, seconds, enabled=progress):
         trials = study.run()
-    _summarise(study, trials, time.monotonic() - began, workers, out)
     best = _best_of_each(trials)
+    _summarise(study, trials, best, time.monotonic() - began, workers, out)
     if not best:
         errors = [trial.result.error for trial in trials if trial.result and trial.result.error]
         reason = f": {errors[0]}" if errors else "; give it more time (--budget)"
@@ -258,7 +265,14 @@ def _seconds_per_epoch(trial: StoredTrial) -> float:
     return (trial.result.seconds - trial.result.setup_seconds) / trial.proposal.epochs
 
 
-def _summarise(study: Study, trials: Sequence[StoredTrial], seconds: float, workers: int, out: Path) -> None:
+def _summarise(
+    study: Study,
+    trials: Sequence[StoredTrial],
+    best: Sequence[StoredTrial],
+    seconds: float,
+    workers: int,
+    out: Path,
+) -> None:
     """What the search did, in numbers: search.json."""
     results = [trial.result for trial in trials if trial.result]
     points = [(result.macs, result.f1) for result in results if not result.error]
@@ -281,6 +295,12 @@ def _summarise(study: Study, trials: Sequence[StoredTrial], seconds: float, work
                 # Of the workers' time: starting processes, deciding, setting trainings up, waiting for the last ones.
                 "overhead_share": round(max(0.0, 1 - trained / (workers * seconds)), 4),
             },
+            # MACs and F1 on validation of each network that was trained.
+            "networks": [
+                [trial.result.macs, round(trial.result.f1, 4)]
+                for trial in best
+                if trial.result and trial.proposal.epochs
+            ],
         },
     )
 

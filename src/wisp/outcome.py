@@ -14,6 +14,7 @@ from wisp.models.starts import PRETRAINED, SCRATCH
 from wisp.report.page import ReportContent, display_name
 from wisp.score import F1_FLOOR, LEADERBOARD_2021, Baseline
 from wisp.search.candidate import Trial
+from wisp.search.front import Point
 from wisp.search.selection import is_safe
 from wisp.search_settings import SearchSettings
 from wisp.train.recipe import Recipe
@@ -43,7 +44,8 @@ class Settings:
 class Outcome:
     """What `optimize` found: every trial, the chosen one, and how it did on photos that chose nothing.
 
-    `test` is None where the data has no labelled test split. `notes` are for the user, one line each.
+    `test` is None where the data has no labelled test split. `notes` are for the user, one line each. `explored`:
+    MACs and F1 of the networks that a search trained briefly.
     """
 
     settings: Settings
@@ -54,6 +56,7 @@ class Outcome:
     inspection: Inspection
     notes: tuple[str, ...]
     seconds: float
+    explored: tuple[Point, ...] = ()
 
     @property
     def artifact(self) -> Path:
@@ -89,6 +92,7 @@ def report_content(outcome: Outcome) -> ReportContent:
         seconds=outcome.seconds,
         command=reproduction_command(outcome),
         version=__version__,
+        explored=outcome.explored,
     )
 
 

@@ -18,7 +18,7 @@ from wisp.data.cache import build_cache
 from wisp.data.folders import load_dataset
 from wisp.data.inspection import Inspection, inspect_folder
 from wisp.errors import DataError, InputError, RecipeError
-from wisp.exploration import LATENCIES, OWNER, SUMMARY, TRIALS, Photos, explore
+from wisp.exploration import LATENCIES, OWNER, SUMMARY, TRIALS, Photos, explore, explored_networks
 from wisp.files import replacing, write_json
 from wisp.models import find_start, named
 from wisp.outcome import Outcome, Settings, find_notes, folder_of, report_content
@@ -152,6 +152,7 @@ def optimize(
         inspection=inspection,
         notes=tuple(find_notes(trials, chosen, test, rounds.left_out, settings)),
         seconds=budget.spent(),
+        explored=() if settings.search is None else explored_networks(settings.out),
     )
     write_report(report_content(outcome), outcome.report)
     budget.save()

@@ -20,19 +20,26 @@ from wisp.report.charts import (
     vertical,
 )
 from wisp.report.contours import contours
+from wisp.report.explored import faint_dots, widened
 from wisp.report.families import family_macs, family_marks, off_the_chart
 from wisp.report.labels import Box, Room, along
 from wisp.report.markup import Markup, element
 from wisp.report.points import Dot, circles, details, dots, standing_out, whisker_lines, whiskers
 from wisp.score import Baseline
 from wisp.search.candidate import Trial
+from wisp.search.front import Point
 
 _CLIP = "front-clip"
 _FARTHEST = 6.0  # a well-known network at most so many times as dear as all trials still widens the chart
 
 
 def front_chart(
-    trials: Sequence[Trial], chosen: Trial, baseline: Baseline, *, split: str = "validation"
+    trials: Sequence[Trial],
+    chosen: Trial,
+    baseline: Baseline,
+    *,
+    split: str = "validation",
+    explored: Sequence[Point] = (),
 ) -> Markup:
     """A scatter chart of the trials, numbered from 1 in their order, with the front and lines of equal score.
 
@@ -43,13 +50,16 @@ def front_chart(
         chosen: the one to mark; its 95% interval is drawn over those of others.
         baseline: what the score is relative to.
         split: the photos that F1 was measured on, for the labels.
+        explored: MACs and F1 of networks that a search trained briefly; they are drawn faintly, as far as they fit.
     """
     costs = family_macs(chosen.candidate.arch.num_classes, chosen.candidate.image_size)
     x = _macs_scale(trials, costs)
     intervals = standing_out(trials, chosen)
     bounds = [bound for trial in intervals for bound in trial.measurement.f1_ci95 or ()]
     low, high = padded([*(trial.measurement.f1_macro for trial in trials), *bounds], least_span=0.06)
-    y = vertical(max(low, -0.02), min(high, 1.02))
+    high = min(high, 1.02)
+    y = vertical(max(widened(low, high, x, explored), -0.02), high)
+    faint, shown = faint_dots(x, y, explored)
     placed = dots(x, y, trials, chosen)
     marks, above = family_marks(x, costs)
     line = _front_line(x, placed)
@@ -63,6 +73,7 @@ def front_chart(
         _clip(),
         contours(x, y, baseline, room, clip=_CLIP),
         marks,
+        *([faint] if shown else []),
         element("path", d=path(line), class_="front"),
         element("g", whiskers(placed, bars), clip_path=f"url(#{_CLIP})"),
         points,
@@ -71,7 +82,12 @@ def front_chart(
         title=f"Macro F1 on {split} against MACs of {len(trials)} candidates",
         above=above,
     )
-    legend = _legend(chosen, few=len(intervals) == len(trials), beyond=off_the_chart(x.high, costs))
+    legend = _legend(
+        chosen,
+        few=len(intervals) == len(trials),
+        beyond=off_the_chart(x.high, costs),
+        explored=(shown, len(explored)),
+    )
     return element(
         "div", element("div", picture, details(placed, above), class_="plot"), legend, class_="chart"
     )
@@ -111,11 +127,13 @@ def _front_line(x: Scale, placed: Sequence[Dot]) -> list[tuple[float, float]]:
     return points
 
 
-def _legend(chosen: Trial, *, few: bool, beyond: str) -> Markup:
-    """What the marks mean."""
+def _legend(chosen: Trial, *, few: bool, beyond: str, explored: tuple[int, int]) -> Markup:
+    """What the marks mean; `explored`: how many short trainings are in the chart, and how many there were."""
     circle = element("circle", cx="12", cy="7", r="4")
     ring = element("circle", cx="12", cy="7", r="6.5", class_="ring")
     whisker = element("path", d="M12 1V13M9 1H15M9 13H15")
+    shown, total = explored
+    outside = "" if shown == total else f"; {total - shown:,} more lie outside the chart"
     entries = [
         (element("g", ring, circle, class_="point chosen"), "the chosen candidate"),
         (
@@ -123,6 +141,16 @@ def _legend(chosen: Trial, *, few: bool, beyond: str) -> Markup:
             "on the front: no other one is both cheaper and better",
         ),
         (element("g", circle, class_="point"), "other candidates; numbers are those of the table"),
+        *(
+            [
+                (
+                    element("path", d="M5 9h0M12 4h0M19 8h0", class_="explored"),
+                    f"networks that the search trained briefly, to choose whom to train longer{outside}",
+                )
+            ]
+            if shown
+            else []
+        ),
         (
             element("g", whisker, class_="whiskers"),
             f"95% interval of F1{'' if few else ' (of the front alone; the table has all)'}",

@@ -29,6 +29,7 @@ from wisp.report.tables import (
 )
 from wisp.score import F1_FLOOR, PRESETS, Baseline, f1_term, macs_term
 from wisp.search.candidate import Trial
+from wisp.search.front import Point
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ReportContent:
         seconds: how long the job took.
         command: the command line that trains the chosen network again.
         version: of wisp.
+        explored: MACs and F1 on validation of every network that the search trained briefly; none without a search.
     """
 
     data_name: str
@@ -64,6 +66,7 @@ class ReportContent:
     seconds: float
     command: str
     version: str
+    explored: tuple[Point, ...] = ()
 
     @property
     def measured(self) -> Evaluation:
@@ -97,7 +100,7 @@ def _sections(content: ReportContent) -> Iterator[Section | Markup]:
     yield section(
         "front",
         "Accuracy against cost",
-        front_chart(content.trials, content.chosen, content.baseline),
+        front_chart(content.trials, content.chosen, content.baseline, explored=content.explored),
     )
     lines = _lines(content)
     yield section(
