@@ -69,6 +69,30 @@ def test_seeds_of_one_recipe_are_averaged(runs: list[Path], photos: Path) -> Non
     assert groups[0].f1_sd == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
 
 
+def test_what_a_run_began_with_and_learned_from_sets_it_apart(
+    runs: list[Path], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two recipes alike, seeds apart, and still no two seeds of one training."""
+    more = [
+        "--model",
+        str(runs[0] / "arch.json"),
+        "--recipe",
+        str(runs[1] / "recipe.toml"),
+        "--device",
+        "cpu",
+    ]
+    known = {"init": ["--init", str(runs[0])], "teachers": ["--teacher", str(runs[0])]}
+    for field, options in known.items():
+        other = tmp_path / field
+        assert run(["train", str(photos), *more, *options, "--out", str(other)]) == 0
+        assert run(["export", str(other)]) == 0
+        comparison = compare_runs([runs[0], other], load_dataset(photos), VAL, progress=False)
+        assert [group.seeds for group in comparison.groups()] == [(1,), (2,)]
+        assert set(comparison.settings) == {"seed", field}
+        assert comparison.settings[field][0] == {"init": "scratch", "teachers": "none"}[field]
+    capsys.readouterr()
+
+
 def test_what_differs_is_named(runs: list[Path], photos: Path) -> None:
     settings = compare_runs(runs, load_dataset(photos), VAL, progress=False).settings
     assert settings == {"epochs": (8, 8, 1), "seed": (1, 2, 1), "learning_rate": (0.02, 0.02, 1e-9)}
@@ -81,8 +105,11 @@ def test_the_page_shows_all_of_it(runs: list[Path], photos: Path) -> None:
         assert f'<section id="{part}"' in page or f' id="{part}"' in page
     assert f"{comparison.runs[2].difference:+.4f}" in page
     assert "macro F1 on val" in page
+    assert "the best score of these runs" in page
+    assert "chosen candidate" not in page
     for folder in runs:
-        assert str(folder) in page
+        assert f">{folder.name}</bdi></th>" in page
+        assert str(folder) not in page
     assert "http" not in page
 
 
@@ -91,7 +118,7 @@ def test_from_the_command_line(runs: list[Path], tmp_path: Path, capsys: pytest.
         run(["compare", *map(str, runs), "--out", str(tmp_path / "page.html")]) == 0
     )  # the photos of the first run
     out = capsys.readouterr().out
-    assert "seeds 1, 2: F1 " in out
+    assert "runs 1, 2, seeds 1, 2: F1 " in out
     assert "differs: learning_rate: 0.02, 0.02, 1e-09" in out
     assert (tmp_path / "page.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     assert run(["compare", *map(str, runs), "--json"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from wisp.errors import InputError, ModelError
 from wisp.evaluation import Evaluation, evaluate, labelled_samples
 from wisp.metrics import paired_f1_difference_ci
+from wisp.models.starts import PRETRAINED, SCRATCH, start_of_digest
 from wisp.records import Dataset
 from wisp.runtime import Classifier
 from wisp.score import LEADERBOARD_2021, Baseline
@@ -26,27 +28,28 @@ class Compared:
     """One run of a comparison.
 
     Attributes:
+        name: the run folder, without what all of the comparison have in common.
         run: the folder, read.
         evaluation: its exported file on the common photos.
         difference: macro F1 minus that of the first run; None for the first itself.
         difference_ci95: its paired 95% interval.
     """
 
+    name: str
     run: Run
     evaluation: Evaluation
     difference: float | None = None
     difference_ci95: tuple[float, float] | None = None
 
-    @property
-    def name(self) -> str:
-        """The run folder, as it was given."""
-        return str(self.run.folder)
-
 
 @dataclass(frozen=True)
 class SeedGroup:
-    """Runs that differ in nothing but their seed: macro F1 on average, and its sample standard deviation."""
+    """Runs that differ in nothing but their seed: macro F1 on average, and its sample standard deviation.
 
+    `numbers` are their places in the comparison, from 1.
+    """
+
+    numbers: tuple[int, ...]
     runs: tuple[Compared, ...]
 
     @property
@@ -84,13 +87,14 @@ class Comparison:
 
     def groups(self) -> tuple[SeedGroup, ...]:
         """The runs, those that differ in their seed alone together."""
-        found: dict[tuple[object, ...], list[Compared]] = {}
-        for compared in self.runs:
+        found: dict[tuple[object, ...], list[tuple[int, Compared]]] = {}
+        for number, compared in enumerate(self.runs, start=1):
             run = compared.run
-            found.setdefault((run.arch, run.recipe.replace(seed=0), run.data.get("digest")), []).append(
-                compared
-            )
-        return tuple(SeedGroup(tuple(runs)) for runs in found.values())
+            recipe, data = run.recipe.replace(seed=0), run.data.get("digest")
+            key = (run.arch, recipe, data, *_known_before(run).values())
+            found.setdefault(key, []).append((number, compared))
+        groups = (zip(*members, strict=True) for members in found.values())
+        return tuple(SeedGroup(numbers, runs) for numbers, runs in groups)
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json.dumps` takes."""
@@ -99,7 +103,7 @@ class Comparison:
             "split": self.split,
             "runs": [
                 {
-                    "run": compared.name,
+                    "run": str(compared.run.folder),
                     "seed": compared.run.recipe.seed,
                     "epochs": compared.run.recipe.epochs,
                     "image_size": compared.run.recipe.image_size,
@@ -111,7 +115,7 @@ class Comparison:
             ],
             "groups": [
                 {
-                    "runs": [compared.name for compared in group.runs],
+                    "runs": [str(compared.run.folder) for compared in group.runs],
                     "seeds": list(group.seeds),
                     "f1_mean": group.f1_mean,
                     "f1_sd": None if math.isnan(group.f1_sd) else group.f1_sd,
@@ -151,10 +155,11 @@ def compare_runs(
         if resolved.count(path) > 1:
             raise InputError(f"{folder}: given twice; name each run once")
     names = sorted(dataset.classes)
+    short = _short_names(resolved)
     samples = labelled_samples(dataset, split)
     compared: list[Compared] = []
     answers: list[npt.NDArray[np.int64]] = []
-    for folder in folders:
+    for folder, shown in zip(folders, short, strict=True):
         run = read_run(folder)
         if not run.artifact.is_file():
             raise ModelError(f"{folder}: no {ARTIFACT} in this run; make it with: wisp export {folder}")
@@ -171,11 +176,12 @@ def compare_runs(
         )
         answers.append(said)
         if not compared:
-            compared.append(Compared(run, evaluation))
+            compared.append(Compared(shown, run, evaluation))
             continue
         n = 1 + int(max(true.max(), answers[0].max(), said.max()))
         compared.append(
             Compared(
+                shown,
                 run,
                 evaluation,
                 evaluation.f1_macro - compared[0].evaluation.f1_macro,
@@ -190,13 +196,27 @@ def _differences(runs: Sequence[Run]) -> Iterator[tuple[str, tuple[Any, ...]]]:
     """What decides the runs and is not the same in all of them."""
     recipes = [asdict(run.recipe) for run in runs]
     described = [
-        {"network": _network(run), **recipe, "data": str(run.data.get("digest"))[:12]}
+        {"network": _network(run), **_known_before(run), **recipe, "data": str(run.data.get("digest"))[:12]}
         for run, recipe in zip(runs, recipes, strict=True)
     ]
     for field in described[0]:
         values = tuple(each[field] for each in described)
         if any(value != values[0] for value in values):
             yield field, values
+
+
+def _short_names(folders: Sequence[Path]) -> list[str]:
+    """The folders without those that all of them lie in."""
+    common = os.path.commonpath([folder.parent for folder in folders])
+    return [str(folder.relative_to(common)) for folder in folders]
+
+
+def _known_before(run: Run) -> dict[str, str]:
+    """What a run learned from beside its photos: the weights that it began with, and its teachers."""
+    pretrained, teachers = run.data.get("pretrained"), run.data.get("teachers") or ()
+    start = None if pretrained is None else start_of_digest(str(pretrained))
+    began = SCRATCH if pretrained is None else str(pretrained)[:12] if start is None else PRETRAINED
+    return {"init": began, "teachers": ", ".join(str(digest)[:12] for digest in teachers) or "none"}
 
 
 def _network(run: Run) -> str:

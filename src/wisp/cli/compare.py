@@ -72,10 +72,10 @@ def _table(comparison: Comparison) -> str:
     lines = [
         f"{comparison.data_name}, {comparison.split}: {first.n_images:,} {first.pictures}",
         "",
-        f"{columns.pad('run', width)}  px  epochs  seed      F1  95% interval      difference (paired 95%)      "
+        f"  #  {columns.pad('run', width)}  px  epochs  seed      F1  95% interval      difference (paired 95%)      "
         "    MACs    bytes    score",
     ]
-    for compared in comparison.runs:
+    for number, compared in enumerate(comparison.runs, start=1):
         measured, recipe = compared.evaluation, compared.run.recipe
         low, high = measured.f1_ci95
         difference = ""
@@ -83,14 +83,16 @@ def _table(comparison: Comparison) -> str:
             below, above = compared.difference_ci95
             difference = f"{compared.difference:+.4f} ({below:+.4f} to {above:+.4f})"
         lines.append(
-            f"{columns.pad(compared.name, width)}  {recipe.image_size:2}  {recipe.epochs:6}  {recipe.seed:4}  "
-            f"{measured.f1_macro:.4f}  {low:.4f} to {high:.4f}  {difference:28}  {measured.macs:10,}  "
+            f"{number:3}  {columns.pad(compared.name, width)}  {recipe.image_size:2}  {recipe.epochs:6}  "
+            f"{recipe.seed:4}  {measured.f1_macro:.4f}  {low:.4f} to {high:.4f}  {difference:28}  {measured.macs:10,}  "
             f"{measured.size_bytes or 0:7,}  {measured.score:7.4f}"
         )
     for group in comparison.groups():
         if len(group.runs) > 1:
-            seeds = ", ".join(map(str, group.seeds))
-            lines.append(f"seeds {seeds}: F1 {group.f1_mean:.4f}, standard deviation {group.f1_sd:.4f}")
+            numbers, seeds = (", ".join(map(str, values)) for values in (group.numbers, group.seeds))
+            lines.append(
+                f"runs {numbers}, seeds {seeds}: F1 {group.f1_mean:.4f}, standard deviation {group.f1_sd:.4f}"
+            )
     if comparison.settings:
         lines.append("")
         lines += [

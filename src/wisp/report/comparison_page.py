@@ -41,7 +41,7 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
     if groups:
         rows = [
             [
-                element("th", name(", ".join(compared.name for compared in group.runs)), scope="row"),
+                element("th", ", ".join(map(str, group.numbers)), scope="row"),
                 ", ".join(map(str, group.seeds)),
                 number_cell(group.f1_mean),
                 number_cell(None if math.isnan(group.f1_sd) else group.f1_sd),
@@ -53,7 +53,9 @@ def _sections(comparison: Comparison) -> Iterator[Section]:
     trials = [trial for compared in comparison.runs if (trial := _trial(compared))]
     if trials:
         baseline = comparison.runs[0].evaluation.baseline
-        chart = front_chart(trials, choose(trials), baseline, split=comparison.split)
+        chart = front_chart(
+            trials, choose(trials), baseline, split=comparison.split, chosen_as="the best score of these runs"
+        )
         yield section("front", "Accuracy against cost", chart)
     lines = [
         Line(number, compared.name, metrics)

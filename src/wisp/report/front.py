@@ -40,6 +40,7 @@ def front_chart(
     *,
     split: str = "validation",
     explored: Sequence[Point] = (),
+    chosen_as: str = "the chosen candidate",
 ) -> Markup:
     """A scatter chart of the trials, numbered from 1 in their order, with the front and lines of equal score.
 
@@ -51,6 +52,7 @@ def front_chart(
         baseline: what the score is relative to.
         split: the photos that F1 was measured on, for the labels.
         explored: MACs and F1 of networks that a search trained briefly; they are drawn faintly, as far as they fit.
+        chosen_as: what the legend calls the chosen one.
     """
     costs = family_macs(chosen.candidate.arch.num_classes, chosen.candidate.image_size)
     x = _macs_scale(trials, costs)
@@ -84,6 +86,7 @@ def front_chart(
     )
     legend = _legend(
         chosen,
+        chosen_as=chosen_as,
         few=len(intervals) == len(trials),
         beyond=off_the_chart(x.high, costs),
         explored=(shown, len(explored)),
@@ -127,7 +130,7 @@ def _front_line(x: Scale, placed: Sequence[Dot]) -> list[tuple[float, float]]:
     return points
 
 
-def _legend(chosen: Trial, *, few: bool, beyond: str, explored: tuple[int, int]) -> Markup:
+def _legend(chosen: Trial, *, chosen_as: str, few: bool, beyond: str, explored: tuple[int, int]) -> Markup:
     """What the marks mean; `explored`: how many short trainings are in the chart, and how many there were."""
     circle = element("circle", cx="12", cy="7", r="4")
     ring = element("circle", cx="12", cy="7", r="6.5", class_="ring")
@@ -135,7 +138,7 @@ def _legend(chosen: Trial, *, few: bool, beyond: str, explored: tuple[int, int])
     shown, total = explored
     outside = "" if shown == total else f"; {total - shown:,} more lie outside the chart"
     entries = [
-        (element("g", ring, circle, class_="point chosen"), "the chosen candidate"),
+        (element("g", ring, circle, class_="point chosen"), chosen_as),
         (
             element("g", element("path", d="M0 7H24", class_="front"), circle, class_="point on-front"),
             "on the front: no other one is both cheaper and better",
