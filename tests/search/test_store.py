@@ -87,9 +87,12 @@ def test_trials_of_the_dead_are_taken_over_once(store: TrialStore) -> None:
     with store.turn() as turn:
         assert turn.running_elsewhere("me") == 3
         assert turn.adopt("me", silent_since=now - 60) is None
-        assert turn.adopt("me", silent_since=now + 60, own=frozenset()) == 0
+        assert turn.adopt("me", silent_since=now + 60, own=frozenset()) == (0, 2)
         assert turn.adopt("me", silent_since=now - 60, own=frozenset({0})) is None
-        assert turn.adopt("me", silent_since=now - 60, own=frozenset()) == 0  # mine, from an earlier life
+        assert turn.adopt("me", silent_since=now - 60, own=frozenset()) == (
+            0,
+            3,
+        )  # mine, from an earlier life
         assert turn.owner(0) == "me"
         assert turn.running_elsewhere("me") == 2
         turn.tell(3, 0, Result(0.5, 1, 1.0), None)
@@ -219,6 +222,37 @@ def test_a_trial_that_kills_its_workers_fails_and_the_search_goes_on(tmp_path: P
     assert again.run()[:4] == trials  # nothing of it runs once more
     assert [result.error for result in again.ran] == [""]
     again.store.close()
+
+
+def test_a_trial_that_kills_the_whole_job_fails_in_the_end(tmp_path: Path) -> None:
+    """On one worker it runs in the job's own process: whoever resumes would die of it for ever."""
+    begun = []
+
+    def resumed(trials: int) -> Study:
+        study = drive(tmp_path / "trials.db", trials)
+        training = study.function
+
+        def deadly(assignment: Assignment) -> Outcome:
+            if assignment.number == 1:
+                begun.append(assignment)
+                raise SystemExit("killed")
+            return training(assignment)
+
+        study.function = deadly
+        study.failed = lambda assignment, reason: Outcome(Result(0.0, 7, 0.0, reason))
+        return study
+
+    for _ in range(5):
+        study = resumed(4)
+        with pytest.raises(SystemExit):
+            study.run()
+        study.store.close()
+    study = resumed(4)
+    trials = study.run()
+    study.store.close()
+    assert [assignment.number for assignment in begun] == [1] * 5
+    assert trials[1].result == Result(0.0, 7, 0.0, "whatever ran it died, 5 times")
+    assert [bool(trial.result and trial.result.error) for trial in trials] == [False, True, False, False]
 
 
 def _finished(database: Path, least: int) -> bool:

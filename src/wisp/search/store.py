@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
@@ -45,6 +45,7 @@ _CLAIMS = sa.Table(  # trials that run, and who runs them
     sa.Column("trial", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("owner", sa.String(500), nullable=False),
     sa.Column("seen", sa.Float, nullable=False),  # time.time() of the owner's last sign of life
+    sa.Column("begun", sa.Integer, nullable=False),  # how often, this time included
 )
 _WEIGHTS = sa.Table(
     "wisp_weights",
@@ -73,6 +74,13 @@ class StoredTrial:
     number: int
     proposal: Proposal
     result: Result | None
+
+
+class Adopted(NamedTuple):
+    """A trial that was taken over, and how often it has been begun by now."""
+
+    trial: int
+    begun: int
 
 
 class TrialStore:
@@ -220,7 +228,7 @@ class Turn:
         """Write down a proposal, and that `owner` runs it."""
         self._append(sequence, "ask", trial, proposal.to_json())
         self._connection.execute(
-            _CLAIMS.insert().values(study=self._study, trial=trial, owner=owner, seen=time.time())
+            _CLAIMS.insert().values(study=self._study, trial=trial, owner=owner, seen=time.time(), begun=1)
         )
 
     def tell(self, sequence: int, trial: int, result: Result, weights: bytes | None) -> None:
@@ -244,7 +252,7 @@ class Turn:
         )
         return int(count or 0)
 
-    def adopt(self, owner: str, *, silent_since: float, own: frozenset[int] = frozenset()) -> int | None:
+    def adopt(self, owner: str, *, silent_since: float, own: frozenset[int] = frozenset()) -> Adopted | None:
         """Take over a trial that nobody runs any more; None where there is none.
 
         Args:
@@ -253,15 +261,15 @@ class Turn:
             own: what `owner` runs. Other trials of the same name are from an earlier life of it.
         """
         rows = self._connection.execute(
-            sa.select(_CLAIMS.c.trial, _CLAIMS.c.owner, _CLAIMS.c.seen)
+            sa.select(_CLAIMS.c.trial, _CLAIMS.c.owner, _CLAIMS.c.seen, _CLAIMS.c.begun)
             .where(_CLAIMS.c.study == self._study)
             .order_by(_CLAIMS.c.trial)
         )
-        for trial, current, seen in rows.all():
+        for trial, current, seen, begun in rows.all():
             if (current == owner and trial not in own) or (current != owner and seen < silent_since):
-                values = {"owner": owner, "seen": time.time()}
+                values = {"owner": owner, "seen": time.time(), "begun": begun + 1}
                 self._connection.execute(_CLAIMS.update().where(*self._claim(trial)).values(**values))
-                return int(trial)
+                return Adopted(int(trial), int(begun) + 1)
         return None
 
     def _claim(self, trial: int) -> tuple[sa.ColumnElement[bool], ...]:

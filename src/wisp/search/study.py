@@ -16,6 +16,7 @@ from wisp.search.strategy import Proposal, Result, Strategy
 _SIGN_SECONDS = 10.0  # between two signs of life
 _LEASE_SECONDS = 120.0  # of silence, after which another machine takes over
 _POLL_SECONDS = 1.0  # for results of other machines
+_MOST_BEGUN = 5  # times; a trial whose process died as often is what kills it
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Study:
         owner: names this machine and job among those that share the store, and again after a restart.
         left: seconds of the budget that are left; no further trial begins at 0, but one there must be.
         most_trials: no further trial begins after so many; None for no limit.
-        failed: the outcome, with an `error`, of a trial whose worker dies however often it is begun again; None: such a
-            death ends the search.
+        failed: the outcome, with an `error`, of a trial whose worker, or the whole job, dies however often it is begun
+            again; None: such a worker ends the search, and such a job is left to its user.
         overhead_seconds: time so far that neither trained nor waited for training.
         ran: results of the trials that ran here, in this run.
     """
@@ -96,9 +97,7 @@ class Study:
                     self._catch_up(turn)
                     if self.left() <= 0 and (self._told or self._mine):  # one trial there must be
                         return
-                    number = turn.adopt(
-                        self.owner, silent_since=time.time() - _LEASE_SECONDS, own=frozenset(self._mine)
-                    )
+                    number = self._adopt(turn)
                     if number is None and self._is_full:
                         return
                     if number is None:
@@ -112,6 +111,19 @@ class Study:
                     raise WispError("the strategy proposes nothing although nothing runs; this is a bug")
                 time.sleep(_POLL_SECONDS)
             yield assignment
+
+    def _adopt(self, turn: Turn) -> int | None:
+        """A trial to run that nobody runs any more; one that every process died of has failed."""
+        while True:
+            adopted = turn.adopt(
+                self.owner, silent_since=time.time() - _LEASE_SECONDS, own=frozenset(self._mine)
+            )
+            if adopted is None:
+                return None
+            if adopted.begun <= _MOST_BEGUN or self.failed is None:
+                return adopted.trial
+            reason = f"whatever ran it died, {adopted.begun - 1} times"
+            self._take(turn, adopted.trial, self.failed(self._assignment(adopted.trial), reason))
 
     @property
     def _is_full(self) -> bool:
