@@ -23,7 +23,7 @@ ALIKE: Point = (350_000, 0.75)
 
 def test_three_of_four_by_score_the_fourth_from_the_ends_of_the_front() -> None:
     assert choose_finalists(POINTS, 3) == [3, 4, 5]
-    assert choose_finalists(POINTS, 4) == [3, 4, 5, 0]
+    assert choose_finalists(POINTS, 4) == [3, 4, 5, 1]  # 0 is farther away, and below the floor
     assert set(choose_finalists(POINTS, 7)) == set(range(7))
     assert choose_finalists(POINTS, 20)[:4] == choose_finalists(POINTS, 4)
 

@@ -18,7 +18,8 @@ def choose_finalists(points: Sequence[Point], count: int, *, target_f1: float | 
 
     Those far below the score's floor are left out: longer training would not lift them over it. It lifts all others,
     and as long as F1 is below the baseline, more of it is worth as much everywhere; so the order is that of the score
-    without floor and bonus.
+    without floor and bonus. The one from the whole front is above the floor already, where others are: the smallest
+    networks, which lie there, hardly gain by longer training.
 
     Args:
         points: (macs, f1) of short trainings.
@@ -29,7 +30,8 @@ def choose_finalists(points: Sequence[Point], count: int, *, target_f1: float | 
     promising = [index for index, (_, f1) in enumerate(points) if f1 >= F1_FLOOR - _FLOOR_REACH] or by_f1[
         :count
     ]
-    spread = [promising[at] for at in preference([points[index] for index in promising], least_f1=SAFE_F1)]
+    above = [index for index in promising if points[index][1] >= F1_FLOOR] or promising
+    spread = [above[at] for at in preference([points[index] for index in above], least_f1=SAFE_F1)]
     by_score = sorted(promising, key=lambda index: (_worth(points[index]), index))
     order: list[int] = []
     if target_f1 is not None:
@@ -39,7 +41,8 @@ def choose_finalists(points: Sequence[Point], count: int, *, target_f1: float | 
         fresh = [index for index in by_score if index not in order]
         apart = [index for index in fresh if not _is_near(points[index], [points[other] for other in order])]
         of_front = [index for index in spread if index not in order]
-        order.append(apart[0] if apart and len(order) % 4 != 3 else of_front[0])
+        by_turn = apart if apart and len(order) % 4 != 3 else of_front
+        order.append((by_turn or apart or fresh)[0])
     return order[:count]
 
 
