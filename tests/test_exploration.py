@@ -449,6 +449,34 @@ def test_the_sizes_follow_from_the_photos_and_the_budget(
     assert sizes(SEARCH, 1) == [32, 24]
     TrialStore(tmp_path / "trials.db", "search", {}, {"image_size": [24, 40, 64]}).close()
     assert sizes(SearchSettings(), 1) == [64, 40, 24]
+    assert sizes(SearchSettings(sizes=(24, 32, 40, 64)), 1) == [64, 40, 24]  # 32 px found no time then
+    with pytest.raises(RecipeError, match=r"--sizes 24,64: .*trials.db was begun with 24,40,64; leave"):
+        sizes(SearchSettings(sizes=(64, 24)), 1)
+
+
+def test_only_sizes_at_which_the_limits_can_be_kept_are_decoded(tmp_path: Path) -> None:
+    """Limits that the space can keep at its smallest images alone are kept there, however short the time is."""
+
+    def sizes(most: int, *, asked: tuple[int, ...] | None = None, strategy: str = "evolution") -> list[int]:
+        search = SearchSettings(strategy=strategy, sizes=asked, limits=limits)
+        search.check(3)
+        return [each.image_size for each in search.sizes_to_decode(3, tmp_path, most=most)]
+
+    cheapest = Space(3).cost(Sampler(Space(3), Limits(memory_bytes=10**9)).haven)
+    limits = Limits(macs=cheapest.macs_as_trained, memory_bytes=cheapest.memory_bytes)
+    assert sizes(1) == sizes(50) == sizes(2, asked=(24, 48)) == [24]
+    limits = Limits(macs=40_000)
+    assert sizes(2) == [48, 32]
+    # A supernet's networks cost more: it does without them only where they are too dear at every size.
+    limits = Limits(macs=16_000)
+    assert sizes(1) == [32]
+    assert sizes(1, strategy="supernet") == [24]
+    assert sizes(50, strategy="supernet") == [24, 32]
+
+
+def test_a_storage_that_is_no_url_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"--storage shared: no SQLAlchemy URL; .*sqlite:///"):
+        SearchSettings(storage="shared").check(3)
 
 
 def test_every_size_of_the_space_has_its_turn_to_decode() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -162,7 +163,9 @@ def compare_runs(
     for folder, shown in zip(folders, short, strict=True):
         run = read_run(folder)
         if not run.artifact.is_file():
-            raise ModelError(f"{folder}: no {ARTIFACT} in this run; make it with: wisp export {folder}")
+            raise ModelError(
+                f"{folder}: no {ARTIFACT} in this run; make it with: wisp export {shlex.quote(str(folder))}"
+            )
         classifier = Classifier(run.artifact)
         evaluation = evaluate(classifier, dataset, split, baseline=baseline, progress=progress)
         known = [*names, *(name for name in evaluation.classes if name not in names)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +135,8 @@ def answer_run(
     info = classifier.info
     if info.labels != run.classes or info.resize != run.recipe.resize:
         raise ModelError(
-            f"{run.artifact}: of another training; export the run again with: wisp export {run.folder}"
+            f"{run.artifact}: of another training; export the run again with: wisp export "
+            f"{shlex.quote(str(run.folder))}"
         )
     order = class_order(dataset, info.labels)
     answers = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,10 +9,11 @@ from wisp.errors import RecipeError
 from wisp.latency_probe import RememberedLatencies
 from wisp.search.candidate import Candidate
 from wisp.search.limits import Limits
-from wisp.search.sampling import Sampler
+from wisp.search.sampling import Sampler, feasible_sizes
 from wisp.search.space import Space
 from wisp.search.store import begun_with
 from wisp.search.strategies import default_strategy, make_strategy, unit_epochs
+from wisp.search.supernet import supernet_space
 
 DATABASE = "trials.db"
 SEARCH_SHARE = 0.4  # of the whole budget; the rest trains the best of the search for longer
@@ -59,11 +59,16 @@ class SearchSettings:
 
         Raises:
             RecipeError: no network keeps the limits (the nearest feasible values are named), no such strategy, sizes
-                that are not in the space, or a latency limit for several machines.
+                that are not in the space, a latency limit for several machines, or a storage that is no URL.
         """
         if self.limits.latency_ms is not None and (self.storage is not None or self.ray is not None):
             raise RecipeError(
                 "--max-latency: is measured on this machine; it cannot be used with --storage or --ray"
+            )
+        if self.storage is not None and "://" not in self.storage:
+            raise RecipeError(
+                f"--storage {self.storage}: no SQLAlchemy URL; give one such as sqlite:///trials.db or "
+                "postgresql+pg8000://user@host/database"
             )
         known = Space(num_classes).image_size
         for size in self.sizes or ():
@@ -110,9 +115,12 @@ class SearchSettings:
         )
         return replace(search, strategy=strategy)
 
-    def _sampler(self, num_classes: int) -> Sampler:
+    def _space(self, num_classes: int) -> Space:
         sizes = tuple(sorted(self.sizes or Space(num_classes).image_size))
-        return Sampler(Space(num_classes, image_size=sizes, augmentation=self.strengths), self.limits)
+        return Space(num_classes, image_size=sizes, augmentation=self.strengths)
+
+    def _sampler(self, num_classes: int) -> Sampler:
+        return Sampler(self._space(num_classes), self.limits)
 
     @property
     def strengths(self) -> tuple[float | None, ...]:
@@ -122,15 +130,38 @@ class SearchSettings:
     def sizes_to_decode(self, num_classes: int, out: Path, *, most: int) -> list[Candidate]:
         """One network of every input size that the search may use, the most interesting first; they are not trained.
 
-        Those that the search was begun with, else those asked for, else the `most` first ones.
+        Those that the search was begun with, else those asked for, else the `most` first ones; without those at which
+        no network keeps the limits.
+
+        Raises:
+            RecipeError: the search was begun with other sizes than those asked for.
         """
         begun = begun_with(self.url(out), self.study)
-        sizes: Sequence[int] = begun["image_size"] if begun else self.sizes or _SIZES[:most]
+        if begun:
+            if self.sizes is not None and not set(begun["image_size"]) <= set(self.sizes):
+                known, asked = (
+                    ",".join(map(str, sorted(each))) for each in (begun["image_size"], self.sizes)
+                )
+                raise RecipeError(
+                    f"--sizes {asked}: the search in {self.url(out)} was begun with {known}; leave the option out, or "
+                    "use another --out or --study"
+                )
+            sizes = sorted(begun["image_size"], key=_SIZES.index)
+        else:
+            sizes = self._feasible_sizes(num_classes)[: None if self.sizes else most]
         space = Space(num_classes)
         genes = Sampler(space, Limits()).haven
-        return [
-            Candidate(f"{size}px", space.decode(genes).arch, size) for size in sorted(sizes, key=_SIZES.index)
-        ]
+        return [Candidate(f"{size}px", space.decode(genes).arch, size) for size in sizes]
+
+    def _feasible_sizes(self, num_classes: int) -> list[int]:
+        """Input sizes at which the limits can be kept, in order of interest; those of a supernet before all others."""
+        space = self._space(num_classes)
+        if not self.limits.any_closed_form:
+            return sorted(space.image_size, key=_SIZES.index)
+        within = first = feasible_sizes(space, self.limits)
+        if self.strategy == "supernet":
+            first = feasible_sizes(supernet_space(space), self.limits)
+        return sorted((size for size in _SIZES if size in within), key=lambda size: size not in first)
 
     def url(self, out: Path) -> str | Path:
         """Where the trials are remembered."""

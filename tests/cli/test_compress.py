@@ -41,7 +41,7 @@ def test_a_run_is_pruned_tuned_and_can_be_used_by_the_other_commands(folder, pho
     assert "MACs, onnx" in printed
     assert "validation macro F1" in printed
     assert "reached" in printed
-    assert f"next: wisp export {out}" in printed
+    assert printed.endswith(f"{out}: a run like any other; exported as {out / 'model.onnx'}\n")
     macs = count_macs(read_run(out).load_model(), 16).total
     assert f"{macs:,}" in printed
     assert run(["macs", str(out), "--image-size", "16", "--json"]) == 0

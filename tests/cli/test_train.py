@@ -60,7 +60,7 @@ def test_every_option_stands_in_the_page() -> None:
 
 
 def test_one_training(photos: Path, arch: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "run"
+    out = tmp_path / "my run"
     options = ["--seed", "5", "--threads", "2", "--set", "mixing=cutmix", "--set", "learning_rate=.002"]
     options += ["--set", "vertical_flip=False", "--set", " batch_size = 8 ", "--set", "epochs=9"]
     assert run(["train", str(photos), "--model", arch, *FAST, *options, "--out", str(out)]) == 0
@@ -68,7 +68,7 @@ def test_one_training(photos: Path, arch: str, tmp_path: Path, capsys: pytest.Ca
     first, second = captured.out.splitlines()
     assert first.startswith(f"{out}: 1 epochs in ")
     assert ", validation macro F1 " in first
-    assert second == f"next: wisp export {out}"
+    assert second == f"next: wisp export '{out}'"  # a command that can be copied
     assert captured.err == ""
     assert torch.get_num_threads() == 2
     trained = read_run(out)

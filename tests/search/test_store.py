@@ -110,6 +110,9 @@ def test_other_settings_are_named(store: TrialStore) -> None:
     assert begun_with(store.where, "decided") == {"seed": 0, "epochs": 7}
     with pytest.raises(InputError, match=r"begun with data = None, not 'photos'"):
         TrialStore(store.where, "study", {"seed": 0, "data": "photos"})
+    TrialStore(store.where, "limited", {"limits": {"macs": 9, "params": None}}).close()
+    with pytest.raises(InputError, match=r"begun with limits\.params = None, not 7; use"):
+        TrialStore(store.where, "limited", {"limits": {"params": 7, "macs": 9}})
 
 
 @pytest.mark.parametrize(

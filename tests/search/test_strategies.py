@@ -415,6 +415,12 @@ def test_a_supernet_that_diverges_twice_is_given_up() -> None:
     assert not following.elastic
 
 
+def test_a_supernet_that_cannot_keep_the_limits_says_that_its_space_is_smaller() -> None:
+    sampler = Sampler(SPACE, Limits(macs=SPACE.cost(SAMPLER.haven).macs_as_trained))
+    with pytest.raises(RecipeError, match=r"--strategy supernet, .* smaller one: .*--max-macs .*nearest: "):
+        make_strategy("supernet", sampler, seed=0, epochs=1, founders=1)
+
+
 def test_no_supernet_for_images_that_are_too_small() -> None:
     with pytest.raises(RecipeError, match="--strategy supernet: 8 px is too small"):
         supernet_space(Space(6, image_size=(8,)))

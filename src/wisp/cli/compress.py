@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -159,7 +160,13 @@ def _lines(result: Compressed, out: Path | None) -> list[str]:
         lines.append(f"target: {change.max_macs:,} MACs: {'reached' if change.reached else 'NOT reached'}")
     lines += [f"note: {note}" for note in change.notes]
     if result.run is not None:
-        lines.append(f"{result.run.folder}: a run like any other; next: wisp export {result.run.folder}")
+        folder, artifact = result.run.folder, result.run.artifact
+        more = (
+            f"exported as {artifact}"
+            if artifact.is_file()
+            else f"next: wisp export {shlex.quote(str(folder))}"
+        )
+        lines.append(f"{folder}: a run like any other; {more}")
     elif out is not None:
         lines.append(f"{out}: the network and its weights")
     return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,6 +77,6 @@ def outcome_as_text(outcome: Outcome) -> str:
         "",
         f"model   {outcome.artifact}",
         f"report  {outcome.report}",
-        f"{outcome.seconds:.0f} s in all. Try it: wisp classify --model {outcome.artifact} PHOTO",
+        f"{outcome.seconds:.0f} s in all. Try it: wisp classify --model {shlex.quote(str(outcome.artifact))} PHOTO",
     ]
     return "\n".join(lines)

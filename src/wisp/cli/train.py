@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from functools import partial
 from pathlib import Path
@@ -160,7 +161,7 @@ def train(
     if procs.is_first:
         f1 = "no validation split" if result.f1_val is None else f"validation macro F1 {result.f1_val:.4f}"
         click.echo(f"{out}: {result.epochs} epochs in {result.seconds:.0f} s, loss {result.loss:.4f}, {f1}")
-        click.echo(f"next: wisp export {out}")
+        click.echo(f"next: wisp export {shlex.quote(str(out))}")
 
 
 def _beginning(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -186,7 +187,9 @@ class Classifier:
 def _find(path: Path) -> Path:
     if path.is_dir():
         if not (path / ARTIFACT_NAME).is_file():
-            raise ModelError(f"{path}: no {ARTIFACT_NAME} in this folder; make one with: wisp export {path}")
+            raise ModelError(
+                f"{path}: no {ARTIFACT_NAME} in this folder; make one with: wisp export {shlex.quote(str(path))}"
+            )
         return path / ARTIFACT_NAME
     if not path.exists():
         raise ModelError(f"{path}: no such model file")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,6 +16,17 @@ from wisp.search.space import Genes, Space
 # Where nothing limits them, networks are drawn up to this many MACs: five times what scores best on waste.
 _MOST_MACS = 5_000_000
 _TRIES = 24
+
+
+def feasible_sizes(space: Space, limits: Limits) -> tuple[int, ...]:
+    """Input sizes of the space at which some network keeps the limits, latency aside; larger images cost more."""
+
+    def is_feasible(size: int) -> bool:
+        part = replace(space, image_size=(size,))
+        networks = part.cheapest(memory=limits.memory_bytes is not None)
+        return any(limits.excess(part.cost(genes)) <= 1 for genes in networks)
+
+    return tuple(itertools.takewhile(is_feasible, sorted(space.image_size)))
 
 
 @dataclass

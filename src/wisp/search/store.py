@@ -179,12 +179,17 @@ class TrialStore:
                 return
 
     def _check(self, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        for name in wanted:
-            if known.get(name) != wanted.get(name):
-                raise InputError(
-                    f"{self._shown}: the search '{self.study}' was begun with {name} = {known.get(name)!r}, not "
-                    f"{wanted.get(name)!r}; use the same settings, or another --out or --study"
-                )
+        for name, value in wanted.items():
+            earlier, now = known.get(name), value
+            if earlier == now:
+                continue
+            if isinstance(earlier, dict) and isinstance(now, dict):  # the one part of it that differs
+                part = next(part for part in now | earlier if earlier.get(part) != now.get(part))
+                name, earlier, now = f"{name}.{part}", earlier.get(part), now.get(part)  # noqa: PLW2901
+            raise InputError(
+                f"{self._shown}: the search '{self.study}' was begun with {name} = {earlier!r}, not {now!r}; use the "
+                "same settings, or another --out or --study"
+            )
 
     @property
     def _shown(self) -> str:

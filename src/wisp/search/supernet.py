@@ -109,7 +109,10 @@ class Supernet:
     ) -> None:
         self._space = sampler.space
         self._part = supernet_space(sampler.space)
-        self._sampler = Sampler(self._part, sampler.limits)
+        try:
+            self._sampler = Sampler(self._part, sampler.limits)
+        except RecipeError as error:
+            raise RecipeError(f"--strategy supernet, whose space is a smaller one: {error}") from error
         self._random = np.random.default_rng(seed)
         self._supernet_epochs, self._epochs, self._evaluations = supernet_epochs, epochs, evaluations
         self._epochs_alone, self._others = epochs_alone, _others(sampler, known, seed)
