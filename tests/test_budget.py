@@ -64,6 +64,31 @@ def test_a_larger_budget_extends_the_job(path: Path, now: list[float]) -> None:
     assert Budget.resume(path, 600.0, SETTINGS, started=now[0]).left() == 600.0
 
 
+def test_a_finished_job_that_is_resumed_counts_no_more_before_it_trains_again(
+    path: Path, now: list[float]
+) -> None:
+    budget = Budget.begin(path, 60.0, SETTINGS, started=now[0])
+    now[0] += 50
+    budget.finish()
+    now[0] += 7
+    assert (budget.taken, budget.spent()) == (50.0, 57.0)
+    for _ in range(3):  # with the same budget: there is nothing to do, and it is found out in 30 seconds
+        again = Budget.resume(path, 60.0, SETTINGS, started=now[0])
+        now[0] += 30
+        again.save()
+        again.finish()
+        assert again.taken == 50.0
+        assert json.loads(path.read_text())["spent_seconds"] == 50.0
+    larger = Budget.resume(path, 120.0, SETTINGS, started=now[0])
+    now[0] += 30
+    assert larger.left() == 40.0
+    larger.remember(Plan((CANDIDATES[0],), 9, (1.0,)))
+    now[0] += 5
+    assert larger.taken == larger.spent() == 85.0
+    assert json.loads(path.read_text())["spent_seconds"] == 80.0
+    assert "finished" not in json.loads(path.read_text())
+
+
 def test_left_may_be_negative(path: Path, now: list[float]) -> None:
     budget = Budget.begin(path, 60.0, SETTINGS, started=now[0])
     now[0] += 100

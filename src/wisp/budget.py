@@ -45,6 +45,7 @@ class Budget:
     _plans: list[dict[str, Any]] = field(default_factory=list)
     _saved: float = 0.0
     _finalists: list[dict[str, Any]] | None = None
+    _finished: bool = False
 
     @classmethod
     def begin(cls, path: Path, seconds: float, settings: Mapping[str, Any], started: float) -> Budget:
@@ -67,7 +68,7 @@ class Budget:
                 list(state["plans"]),
                 dict(state["settings"]),
             )
-            finalists = state.get("finalists")
+            finalists, finished = state.get("finalists"), bool(state.get("finished", False))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: damaged, cannot resume; start again with --overwrite") from error
         for name, value in settings.items():
@@ -76,7 +77,7 @@ class Budget:
                     f"{path.parent}: was begun with {name} = {earlier.get(name)!r}, not {value!r}; resume with the "
                     "same settings, or start again with --overwrite"
                 )
-        return cls(path, seconds, settings, started, before, plans, _finalists=finalists)
+        return cls(path, seconds, settings, started, before, plans, _finalists=finalists, _finished=finished)
 
     @staticmethod
     def begun_with(path: Path) -> dict[str, Any]:
@@ -94,16 +95,29 @@ class Budget:
         """Seconds that remain; may be negative."""
         return self.seconds - self.spent()
 
+    @property
+    def taken(self) -> float:
+        """What of `spent` counts: a finished job that is resumed counts no more before it trains again."""
+        return self._before if self._finished else self.spent()
+
+    def finish(self) -> None:
+        """Nothing is left to do: the clock stands still until there is a new plan."""
+        if not self._finished:
+            self._before, self.started, self._finished = self.spent(), time.monotonic(), True
+        self.save()
+
     def save(self) -> None:
         """Write the state."""
         state: dict[str, Any] = {
             "settings": self.settings,
             "budget_seconds": self.seconds,
-            "spent_seconds": round(self.spent(), 3),
+            "spent_seconds": round(self.taken, 3),
             "plans": self._plans,
         }
         if self._finalists is not None:
             state["finalists"] = self._finalists
+        if self._finished:
+            state["finished"] = True
         write_json(self.path, state)
         self._saved = time.monotonic()
 
@@ -114,6 +128,7 @@ class Budget:
 
     def remember(self, plan: Plan) -> None:
         """Keep a plan, so that a resumed job follows it instead of making another."""
+        self._finished = False
         self._plans.append(
             {
                 "candidates": [candidate.name for candidate in plan.candidates],

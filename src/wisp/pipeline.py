@@ -151,11 +151,11 @@ def optimize(
         test=test,
         inspection=inspection,
         notes=tuple(find_notes(trials, chosen, test, rounds.left_out, settings)),
-        seconds=budget.spent(),
+        seconds=budget.taken,
         explored=() if settings.search is None else explored_networks(settings.out),
     )
     write_report(report_content(outcome), outcome.report)
-    budget.save()
+    budget.finish()
     return outcome
 
 
