@@ -34,8 +34,8 @@ from wisp.search.limits import Limits
 from wisp.search.sampling import Sampler
 from wisp.search.simulation import LearningCurves
 from wisp.search.space import Space
-from wisp.search.store import TrialStore, begun_with
-from wisp.search.strategy import Result
+from wisp.search.store import StoredTrial, TrialStore, begun_with
+from wisp.search.strategy import Proposal, Result
 from wisp.search.study import Assignment
 from wisp.search.study import Outcome as TrialOutcome
 from wisp.search_settings import SearchSettings
@@ -414,6 +414,24 @@ def test_latencies_are_measured_once_for_all_time(tmp_path: Path) -> None:
     assert resumed.limits.measure is not None
     assert resumed.limits.measure(candidate) == decided.limits.measure(candidate)
     assert len(asked) == before
+
+
+def test_the_best_that_began_as_the_finals_do_is_a_finalist() -> None:
+    """Behind after a short training, as those with inherited weights have an advantage that they lose."""
+
+    def trial(number: int, macs: int, f1: float, start: int | None) -> StoredTrial:
+        return StoredTrial(number, Proposal((number,), 20, start), Result(f1, macs, 1.0))
+
+    inherited = [trial(number, 300_000 << number, 0.7 + 0.02 * number, start=9) for number in range(5)]
+    anew = [trial(6, 500_000, 0.48, None), trial(7, 5_000_000, 0.49, None)]
+    order = [each.number for each in _real_finalists([*inherited, *anew], 4, None)]
+    assert order[2] == 6
+    assert len(set(order)) == 4
+    assert [each.number for each in _real_finalists([*inherited, *anew], 2, None)] == order[:2]
+    assert len(_real_finalists(inherited, 5, None)) == 5
+    ahead = [trial(8, 300_000, 0.9, None), *inherited]
+    assert [each.number for each in _real_finalists(ahead, 4, None)].count(8) == 1
+    assert _real_finalists(ahead, 4, None)[0].number == 8
 
 
 def test_the_default_with_augmentation_is_evolution() -> None:

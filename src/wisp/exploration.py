@@ -39,6 +39,7 @@ TRIALS, SUMMARY, LATENCIES, OWNER = "trials", "search.json", "latencies.json", "
 _GRACE_SECONDS = 3.0  # a training that is late ends after its epoch
 _FINALISTS = 4  # at least; or twice as many as are trained side by side
 _MOST_FINALISTS = 3  # times as many, where all of them find the time for a whole training
+_ANEW_BY = 3  # the place among the finalists of the best network that began without another one's weights
 _RETRIES = 2
 # The front's area is measured between these.
 LEAST_MACS, MOST_MACS = 1e4, 1e7
@@ -254,9 +255,19 @@ def _best_of_each(trials: Sequence[StoredTrial]) -> list[StoredTrial]:
 
 
 def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | None) -> list[StoredTrial]:
-    """Whom to train longer, in order of interest."""
+    """Whom to train longer, in order of interest.
+
+    The finals begin anew. Networks that began with another one's weights are ahead in a short training, and hardly so
+    in a long one; so the best of those that began as the finals do is always the third, if not before.
+    """
     points = [(trial.result.macs, trial.result.f1) for trial in trials if trial.result]
-    return [trials[index] for index in choose_finalists(points, count, target_f1=target_f1)]
+    chosen = choose_finalists(points, count, target_f1=target_f1)
+    anew = [index for index, trial in enumerate(trials) if trial.proposal.start is None]
+    for at in choose_finalists([points[index] for index in anew], 1, target_f1=target_f1):
+        if anew[at] not in chosen[:_ANEW_BY]:
+            others = [index for index in chosen if index != anew[at]]
+            chosen = [*others[: _ANEW_BY - 1], anew[at], *others[_ANEW_BY - 1 :]]
+    return [trials[index] for index in chosen[:count]]
 
 
 def _seconds_per_epoch(trial: StoredTrial) -> float:

@@ -31,7 +31,7 @@ _FINALS_SHARE = 0.44  # the same, where the ladder's place is taken by the best 
 _FINALISTS = 2  # or as many as are trained side by side
 _MOST_FINALISTS = 3  # times as many, where all of them find the time for as long a training as there may be
 _WORTH_IT = 1.25  # train a candidate again only for this many times the epochs
-_MIN_EPOCHS, _MAX_EPOCHS = 8, 1000
+_MIN_EPOCHS, _MAX_EPOCHS = 8, 2000
 _TRIAL_SECONDS = (
     9.0  # beside the epochs: a process, its imports, an export, an evaluation. Later ones as measured.
 )

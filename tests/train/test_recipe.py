@@ -145,8 +145,8 @@ def test_replace_checks_like_a_new_recipe() -> None:
         recipe.replace(self=1)
 
 
-@pytest.mark.parametrize(("n_photos", "epochs"), [(64, 16_000), (1768, 593), (10, 16_000), (64 * 20_000, 1)])
-def test_epochs_left_open_make_sixteen_thousand_steps(n_photos: int, epochs: int) -> None:
+@pytest.mark.parametrize(("n_photos", "epochs"), [(64, 40_000), (1768, 1482), (10, 40_000), (64 * 50_000, 1)])
+def test_epochs_left_open_make_forty_thousand_steps(n_photos: int, epochs: int) -> None:
     assert Recipe().resolved(n_photos).epochs == epochs
     assert Recipe(epochs=9).resolved(n_photos).epochs == 9
 

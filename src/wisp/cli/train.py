@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     "--image-size", type=int, help="Side of the network's input, pixels.  [default: the recipe's, 64]"
 )
 @click.option(
-    "--epochs", type=int, help="Passes over the photos.  [default: the recipe's, else 16,000 steps]"
+    "--epochs", type=int, help="Passes over the photos.  [default: the recipe's, else 40,000 steps]"
 )
 @click.option("--seed", type=int, help="Seed of everything random.  [default: the recipe's, 0]")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The run folder to write.")

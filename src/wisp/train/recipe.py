@@ -18,7 +18,9 @@ from wisp.errors import RecipeError
 from wisp.files import write_text
 from wisp.records import Geometry, ResizeRule
 
-_DEFAULT_STEPS = 16_000  # small nets on 1,768 photos still gained up to here, 590 epochs
+# Tiny networks learn slowly, and long: on 1,768 photos, 1,500 epochs instead of 600 give 0.035 of test F1.
+# docs/records/2026-11-26-longer.md
+_DEFAULT_STEPS = 40_000
 # A photo seen this often is learned by heart, and turning it any way helps (TrashNet, +0.02 F1); a network that has no
 # time for all of them is only held up by it (waste9, 60 epochs: -0.03 F1). docs/records/2026-11-25-waste9-recipe.md
 _EPOCHS_FOR_ANY_WAY_UP = 250
@@ -37,7 +39,7 @@ class Recipe:
     geometry: Geometry = "stretch"
     """How a photo becomes a square: stretch, pad or crop."""
     epochs: Annotated[int, Field(ge=0)] = 0
-    """Passes over the training photos; 0: as many as make 16,000 steps, whatever the number of photos."""
+    """Passes over the training photos; 0: as many as make 40,000 steps, whatever the number of photos."""
     stop_after_epochs: Annotated[int, Field(ge=0)] = 0
     """End after this many epochs of a schedule made for `epochs` (a time budget ran out); 0: at the end."""
     batch_size: Annotated[int, Field(ge=2)] = 64
