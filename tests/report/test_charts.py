@@ -283,6 +283,14 @@ def test_a_trial_without_interval_has_no_whisker_over_others():
     assert '<g class="whiskers"></g>' in svg
 
 
+def test_short_flat_trainings_have_whole_epochs_and_short_numbers():
+    """Longer ones would run into the name of the axis."""
+    svg = curves_chart([Line(1, "a", [{"epoch": 1, "loss": 1.62345}])], "loss", "training loss")
+    ticks = re.findall(r">([\d.]+)</text>", svg.partition('<g class="ticks">')[2].partition("</g>")[0])
+    assert ticks == ["1.60", "1.61", "1.62", "1.63", "1.64", "0", "1", "2", "3", "4", "5"]
+    assert "training loss 1.6235 after 1 epoch</title>" in svg
+
+
 def test_curves_have_one_line_a_training_and_skip_what_is_missing():
     lines = [
         Line(1, "a", make_curve(40, 0.6)),

@@ -87,6 +87,11 @@ def short_count(count: float) -> str:
     return f"{count:.3g}"
 
 
+def counted(count: float, noun: str) -> str:
+    """A count with its noun: 1 epoch, 2 epochs."""
+    return f"{count:g} {noun}" if count == 1 else f"{count:g} {noun}s"
+
+
 def path(points: Sequence[tuple[float, float]]) -> str:
     """The `d` of a line through the points."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)

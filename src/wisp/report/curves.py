@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from wisp.report.charts import BOTTOM, HEIGHT, chart, horizontal, padded, path, vertical
+from wisp.report.charts import BOTTOM, HEIGHT, chart, counted, horizontal, padded, path, vertical
 from wisp.report.markup import Markup, element
 
 COLOURS, DASHES = 5, 4  # as many as the style sheet has: 20 different lines
@@ -62,15 +62,18 @@ def curves_chart(lines: Sequence[Line], key: str, label: str) -> Markup | None:
     if not drawn:
         return None
     last = max(points[-1][0] for _, points in drawn)
-    x = horizontal(0, max(last, 2))
-    y = vertical(*padded([value for _, points in drawn for _, value in points], least_span=0.02))
+    # Whole epochs, and no more than two decimals, also where a training was short: there is no room for longer numbers.
+    x = horizontal(0, max(last, 5))
+    y = vertical(*padded([value for _, points in drawn for _, value in points], least_span=0.05))
     # the faint ones first, the chosen one last, over the others
     drawn.sort(key=lambda item: (item[0].chosen, not item[0].faint))
     ends = {line.number: (x(points[-1][0]), y(points[-1][1])) for line, points in drawn if not line.faint}
     heights = dict(zip(ends, _spread(list(ends.values())), strict=True))
     content = []
     for line, points in drawn:
-        told = f"{line.number}: {line.name}\n{label} {points[-1][1]:.4f} after {points[-1][0]:g} epochs"
+        told = (
+            f"{line.number}: {line.name}\n{label} {points[-1][1]:.4f} after {counted(points[-1][0], 'epoch')}"
+        )
         parts = [element("path", d=path([(x(epoch), y(value)) for epoch, value in points]))]
         if line.number in ends:
             end_x, end_y = ends[line.number]

@@ -10,6 +10,7 @@ from typing import Any
 from wisp.data.inspection import Inspection
 from wisp.evaluation import Evaluation
 from wisp.files import write_text
+from wisp.report.charts import counted
 from wisp.report.curves import Line, curves_chart, key_of
 from wisp.report.dataset import dataset_facts
 from wisp.report.document import Section, document, section
@@ -158,7 +159,7 @@ def _summary(content: ReportContent) -> Markup:
     return joined(
         (
             element("strong", name(chosen.candidate.name)),
-            f", {chosen.candidate.image_size} px, {chosen.epochs} epochs: chosen on validation among "
+            f", {chosen.candidate.image_size} px, {counted(chosen.epochs, 'epoch')}: chosen on validation among "
             f"{count} trained {'candidate' if count == 1 else 'candidates'} in {_duration(content.seconds)}.",
         )
     )

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wisp.report.charts import HEIGHT, WIDTH, Scale, path
+from wisp.report.charts import HEIGHT, WIDTH, Scale, counted, path
 from wisp.report.labels import Box, Room, around
 from wisp.report.markup import Markup, element, joined, name
 from wisp.search.candidate import Trial
@@ -153,7 +153,7 @@ def _lines(dot: Dot) -> list[str]:
     marks = [mark for mark, shown in (("chosen", dot.chosen), ("on the front", dot.on_front)) if shown]
     return [
         f"{dot.number}: {trial.candidate.name}",
-        ", ".join([f"{trial.candidate.image_size} px", f"{trial.epochs} epochs", *marks]),
+        ", ".join([f"{trial.candidate.image_size} px", counted(trial.epochs, "epoch"), *marks]),
         f"macro F1 {measured.f1_macro:.4f}",
         *told,
         f"{measured.macs:,} MACs",
