@@ -106,6 +106,8 @@ def test_what_cannot_be_is_one_line(folder, words, said, capsys):
 
 def test_a_model_that_is_none(tmp_path, capsys):
     assert run(["compress", str(tmp_path / "nothing"), "--method", "fuse"]) == 2
+    assert "and there is no such file" in capsys.readouterr().err
+    assert run(["compress", "wisp-2m", "--method", "fuse"]) == 2
     assert "trained weights are needed" in capsys.readouterr().err
     assert run(["compress", "wisp-2m", "--method", "fuse", "--weights", str(tmp_path / "none.pth")]) == 2
     assert "no such weights file" in capsys.readouterr().err

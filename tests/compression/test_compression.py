@@ -252,6 +252,14 @@ def test_models_that_cannot_be_read(trained, photos, tmp_path):
     (tmp_path / "net.py").write_text(SOURCE)
     with pytest.raises(ModelError, match=r"an exported model cannot be compressed"):
         read_subject("model.onnx")
+    with pytest.raises(
+        ModelError, match=r"^waste9-1m: came with wisp as an exported model.*give a run folder"
+    ):
+        read_subject("waste9-1m")
+    with pytest.raises(ModelError, match=r"^no model is called 'wisp-3'.*no such file"):
+        read_subject("wisp-3")
+    with pytest.raises(ModelError, match=r"missing\.py: no such file"):
+        read_subject(str(tmp_path / "missing.py"))
     with pytest.raises(ModelError, match="name their file with --weights"):
         read_subject("wisp-250k")
     with pytest.raises(ModelError, match=r"net\.py: trained weights are needed"):

@@ -12,6 +12,7 @@ from wisp.errors import ModelError, RecipeError
 from wisp.files import file_sha256
 from wisp.models import Network, SourceArch, build, load_source, read_weights, resolve
 from wisp.train.run import ARCH, RECIPE, SOURCE, WEIGHTS, Run, read_run
+from wisp.zoo import shipped_models
 
 IMAGE_SIZE = 64
 
@@ -70,6 +71,8 @@ def read_subject(
     elif path.is_dir() and (path / ARCH).is_file():
         path /= ARCH
     size = image_size or IMAGE_SIZE
+    if not path.is_file():
+        _check_name(model)
     file = weights or (path.parent / WEIGHTS if path.is_file() else None)
     if file is None or (weights is None and not file.is_file()):
         raise ModelError(f"{model}: trained weights are needed; name their file with --weights")
@@ -82,6 +85,21 @@ def read_subject(
     built = build(network)
     load_weights(built, read_weights(file), file)
     return Subject(network, built.eval(), file, size)
+
+
+def _check_name(model: str) -> None:
+    """Refuse what is neither a file nor the name of a network, before weights are asked for.
+
+    Raises:
+        ModelError: it says what there is.
+    """
+    if model in {shipped.name for shipped in shipped_models()}:
+        raise ModelError(
+            f"{model}: came with wisp as an exported model, which cannot be compressed; give a run folder of your own"
+        )
+    if Path(model).suffix == ".py":
+        raise ModelError(f"{model}: no such file")
+    resolve(model)
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
