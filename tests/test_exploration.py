@@ -434,6 +434,32 @@ def test_the_best_that_began_as_the_finals_do_is_a_finalist() -> None:
     assert _real_finalists(ahead, 4, None)[0].number == 8
 
 
+@pytest.mark.parametrize("strategy", ["evolution", "supernet"])
+def test_a_search_without_time_has_one_candidate_all_the_same(
+    data: Path, tmp_path: Path, by_formula: type[ByFormula], strategy: str
+) -> None:
+    """A supernet is none: the first of its sub-networks is measured, however late it is."""
+    settings = settings_for(data, tmp_path / "out", SearchSettings(strategy=strategy, sizes=(32,)))
+    outcome = optimize(settings, progress=False, started=time.monotonic() - 0.41 * settings.budget_seconds)
+    trials = stored(settings.out)
+    elastic = [True, False] if strategy == "supernet" else [False]
+    assert [trial.proposal.elastic for trial in trials] == elastic
+    assert all(trial.result and not trial.result.error for trial in trials)
+    assert outcome.artifact.is_file()
+
+
+def test_a_search_of_a_supernet_alone_says_how_to_go_on(
+    data: Path, tmp_path: Path, by_formula: type[ByFormula]
+) -> None:
+    settings = settings_for(
+        data, tmp_path / "out", SearchSettings(strategy="supernet", sizes=(32,), trials=1)
+    )
+    with pytest.raises(
+        TrainingError, match=r"--resume and a larger --budget \(or --trials\), or use wisp optimize"
+    ):
+        optimize(settings, progress=False)
+
+
 def test_the_default_with_augmentation_is_evolution() -> None:
     hour = {"budget_seconds": 3600.0, "steps_per_epoch": 30}
     assert SearchSettings().decided(3, 1, **hour).strategy == "supernet"

@@ -215,8 +215,12 @@ def _search(
     _summarise(study, trials, best, time.monotonic() - began, workers, out)
     if not best:
         errors = [trial.result.error for trial in trials if trial.result and trial.result.error]
-        reason = f": {errors[0]}" if errors else "; give it more time (--budget)"
-        raise TrainingError(f"no training of the search succeeded{reason}")
+        if errors:
+            raise TrainingError(f"no training of the search succeeded: {errors[0]}")
+        raise TrainingError(
+            f"no training came to its end in the search's {seconds:.0f} s; go on with --resume and a larger --budget "
+            "(or --trials), or use wisp optimize, which needs less time"
+        )
     return best
 
 

@@ -95,7 +95,7 @@ class Study:
             with self._counted():
                 with self.store.turn() as turn:
                     self._catch_up(turn)
-                    if self.left() <= 0 and (self._told or self._mine):  # one trial there must be
+                    if self.left() <= 0 and self._has_candidate:
                         return
                     number = self._adopt(turn)
                     if number is None and self._is_full:
@@ -124,6 +124,11 @@ class Study:
                 return adopted.trial
             reason = f"whatever ran it died, {adopted.begun - 1} times"
             self._take(turn, adopted.trial, self.failed(self._assignment(adopted.trial), reason))
+
+    @property
+    def _has_candidate(self) -> bool:
+        """One trial there must be, however short the time, and a supernet is no network to go on with."""
+        return any(not self._proposals[number].elastic for number in self._told | self._mine)
 
     @property
     def _is_full(self) -> bool:
