@@ -211,7 +211,11 @@ def test_unreadable_photos(arch: str, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "0.png" in err
     assert "--skip-unreadable" in err
     assert err.count("\n") == 1
-    assert run([*command, "--out", str(tmp_path / "run"), "--resume", "--skip-unreadable"]) == 0
+    assert not (tmp_path / "run").exists()  # so the command that was just recommended can be given
+    assert run([*command, "--out", str(tmp_path / "run"), "--skip-unreadable"]) == 0
+    # A finished run is not given up for photos that cannot be used.
+    assert run([*command, "--out", str(tmp_path / "run"), "--overwrite"]) == 2
+    assert read_run(tmp_path / "run").is_complete
 
 
 def test_teachers(photos: Path, teacher: Path, arch: str, tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from wisp.models import Network, Start
+    from wisp.records import Dataset
+    from wisp.train.loop import TrainResult
+    from wisp.train.recipe import Recipe
 
 
 @click.command()
@@ -143,6 +146,8 @@ def train(
             click.echo(said, err=True)
         if procs.is_first:
             described = describe_data(dataset, teachers=teachers, pretrained=pretrained, start=start)
+            if not resuming:
+                _decode(dataset, recipe, out, overwrite=overwrite or resume, skip_unreadable=skip_unreadable)
             open_run(out, recipe, arch, described, resume=resume, overwrite=overwrite)
         procs.barrier()
         try:
@@ -159,9 +164,29 @@ def train(
                 click.echo(f"{out}: saved; go on with --resume", err=True)
             raise
     if procs.is_first:
-        f1 = "no validation split" if result.f1_val is None else f"validation macro F1 {result.f1_val:.4f}"
-        click.echo(f"{out}: {result.epochs} epochs in {result.seconds:.0f} s, loss {result.loss:.4f}, {f1}")
-        click.echo(f"next: wisp export {shlex.quote(str(out))}")
+        click.echo(_told(result, out))
+
+
+def _told(result: TrainResult, out: Path) -> str:
+    f1 = "no validation split" if result.f1_val is None else f"validation macro F1 {result.f1_val:.4f}"
+    return (
+        f"{out}: {result.epochs} epochs in {result.seconds:.0f} s, loss {result.loss:.4f}, {f1}\n"
+        f"next: wisp export {shlex.quote(str(out))}"
+    )
+
+
+def _decode(dataset: Dataset, recipe: Recipe, out: Path, *, overwrite: bool, skip_unreadable: bool) -> None:
+    """Keep the photos decoded for the training. Those that cannot be used leave no run begun, and none given up.
+
+    Raises:
+        InputError: the folder cannot be used.
+        DataError: the photos cannot.
+    """
+    from wisp.train.photos import load_photos
+    from wisp.train.run import RUN_FILES, check_folder
+
+    check_folder(out, contents=RUN_FILES, overwrite=overwrite)
+    load_photos(dataset, recipe, skip_unreadable=skip_unreadable, progress=True)
 
 
 def _beginning(
