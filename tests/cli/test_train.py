@@ -66,7 +66,7 @@ def test_one_training(photos: Path, arch: str, tmp_path: Path, capsys: pytest.Ca
     assert run(["train", str(photos), "--model", arch, *FAST, *options, "--out", str(out)]) == 0
     captured = capsys.readouterr()
     first, second = captured.out.splitlines()
-    assert first.startswith(f"{out}: 1 epochs in ")
+    assert first.startswith(f"{out}: 1 epoch in ")
     assert ", validation macro F1 " in first
     assert second == f"next: wisp export '{out}'"  # a command that can be copied
     assert captured.err == ""

@@ -159,6 +159,8 @@ def test_photos_seen_often_are_turned_any_way(epochs: int, rotation: float, flip
     assert resolved.is_resolved
     assert (resolved.rotation_degrees, resolved.vertical_flip) == (rotation, flip)
     assert resolved.resolved(5) == resolved
+    many = open_recipe.resolved(5_000)  # too many to be learned by heart
+    assert (many.rotation_degrees, many.vertical_flip) == (20.0, False)
     given = Recipe(epochs=epochs, rotation_degrees=0.0, vertical_flip=not flip).resolved(100)
     assert (given.rotation_degrees, given.vertical_flip) == (0.0, not flip)
 

@@ -169,8 +169,9 @@ def train(
 
 def _told(result: TrainResult, out: Path) -> str:
     f1 = "no validation split" if result.f1_val is None else f"validation macro F1 {result.f1_val:.4f}"
+    epochs = "1 epoch" if result.epochs == 1 else f"{result.epochs:,} epochs"
     return (
-        f"{out}: {result.epochs} epochs in {result.seconds:.0f} s, loss {result.loss:.4f}, {f1}\n"
+        f"{out}: {epochs} in {result.seconds:.0f} s, loss {result.loss:.4f}, {f1}\n"
         f"next: wisp export {shlex.quote(str(out))}"
     )
 

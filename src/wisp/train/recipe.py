@@ -21,9 +21,10 @@ from wisp.records import Geometry, ResizeRule
 # Tiny networks learn slowly, and long: on 1,768 photos, 1,500 epochs instead of 600 give 0.035 of test F1.
 # docs/records/2026-11-26-longer.md
 _DEFAULT_STEPS = 40_000
-# A photo seen this often is learned by heart, and turning it any way helps (TrashNet, +0.02 F1); a network that has no
-# time for all of them is only held up by it (waste9, 60 epochs: -0.03 F1). docs/records/2026-11-25-waste9-recipe.md
-_EPOCHS_FOR_ANY_WAY_UP = 250
+# Few photos, seen this often, are learned by heart, and turning them any way helps (TrashNet, +0.02 F1). A network that
+# has no time for all of them, or many photos, is only held up by it (waste9, -0.03 F1 in 60 epochs, -0.02 in 288).
+# docs/records/2026-11-25-waste9-recipe.md, docs/records/2026-11-26-taco.md
+_EPOCHS_FOR_ANY_WAY_UP, _PHOTOS_FOR_ANY_WAY_UP = 250, 5_000
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -107,7 +108,7 @@ class Recipe:
         """The same recipe with everything decided that depends on the number of training photos."""
         steps_per_epoch = max(1, n_photos // self.batch_size)
         epochs = self.epochs or math.ceil(_DEFAULT_STEPS / steps_per_epoch)
-        any_way_up = epochs >= _EPOCHS_FOR_ANY_WAY_UP
+        any_way_up = epochs >= _EPOCHS_FOR_ANY_WAY_UP and n_photos < _PHOTOS_FOR_ANY_WAY_UP
         rotation, flip = self.rotation_degrees, self.vertical_flip
         return self.replace(
             epochs=epochs,
