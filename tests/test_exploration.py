@@ -416,6 +416,11 @@ def test_latencies_are_measured_once_for_all_time(tmp_path: Path) -> None:
     assert len(asked) == before
 
 
+@pytest.mark.parametrize(("most", "steps", "expected"), [(1482, 27, 593), (100, 27, 100), (9, 20_000, 1)])
+def test_a_whole_training_of_a_finalist(most: int, steps: int, expected: int) -> None:
+    assert exploration._whole_epochs(most, steps) == expected
+
+
 def test_the_best_that_began_as_the_finals_do_is_a_finalist() -> None:
     """Behind after a short training, as those with inherited weights have an advantage that they lose."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import secrets
 import socket
 import threading
@@ -39,6 +40,7 @@ TRIALS, SUMMARY, LATENCIES, OWNER = "trials", "search.json", "latencies.json", "
 _GRACE_SECONDS = 3.0  # a training that is late ends after its epoch
 _FINALISTS = 4  # at least; or twice as many as are trained side by side
 _MOST_FINALISTS = 3  # times as many, where all of them find the time for a whole training
+_WHOLE_STEPS = 16_000  # that each finalist is to have before the best ones have more
 _ANEW_BY = 3  # the place among the finalists of the best network that began without another one's weights
 _RETRIES = 2
 # The front's area is measured between these.
@@ -187,7 +189,7 @@ def explore(
                 if finalist.seconds_per_epoch is not None
             },
             least=least,
-            whole_epochs=recipe.epochs,
+            whole_epochs=_whole_epochs(recipe.epochs, photos.steps_per_epoch),
         ),
     )
     rounds.run(candidates, kept=budget.plans(candidates))
@@ -198,6 +200,11 @@ def explored_networks(out: Path) -> tuple[Point, ...]:
     """MACs and the best F1 on validation of every network that the search in `out` trained briefly."""
     known = json.loads((out / SUMMARY).read_text(encoding="utf-8"))
     return tuple((macs, f1) for macs, f1 in known.get("networks", ()))
+
+
+def _whole_epochs(most: int, steps_per_epoch: int) -> int:
+    """So many epochs for every finalist come before more of them for the best ones."""
+    return min(most, math.ceil(_WHOLE_STEPS / steps_per_epoch))
 
 
 def _search(
