@@ -155,12 +155,11 @@ def _sections(content: ReportContent) -> Iterator[Section | Markup]:
 
 def _summary(content: ReportContent) -> Markup:
     chosen = content.chosen
-    count = len(content.trials)
     return joined(
         (
             element("strong", name(chosen.candidate.name)),
             f", {chosen.candidate.image_size} px, {counted(chosen.epochs, 'epoch')}: chosen on validation among "
-            f"{count} trained {'candidate' if count == 1 else 'candidates'} in {_duration(content.seconds)}.",
+            f"{counted(len(content.trials), 'trained candidate')} in {_duration(content.seconds)}.",
         )
     )
 
