@@ -130,6 +130,7 @@ def main() -> None:
     numbers = {
         "set": arguments.set,
         "init": arguments.init,
+        "settings": changes,
         "seeds": list(range(arguments.seeds)),
         "rows": results,
     }

@@ -35,21 +35,26 @@ class Shipped:
     name: str
     model: str
     image_size: int
+    epochs: int
     pretrained: bool = False
 
     @property
     def options(self) -> str:
         """Of the command that trains it."""
-        return f"--networks {self.model}:{self.image_size}{' --init pretrained' if self.pretrained else ''}"
+        start = " --init pretrained" if self.pretrained else ""
+        return f"--networks {self.model}:{self.image_size}{start} --set-field epochs={self.epochs}"
 
 
 NETWORKS = {
     "trashnet": (
-        Shipped("trashnet-2m", "wisp-2m", 64),
-        Shipped("trashnet-1m", "wisp-1m", 48, pretrained=True),
-        Shipped("trashnet-500k", "wisp-500k", 48, pretrained=True),
+        Shipped("trashnet-2m", "wisp-2m", 64, 593),
+        Shipped("trashnet-1m", "wisp-1m", 48, 593, pretrained=True),
+        Shipped("trashnet-500k", "wisp-500k", 48, 593, pretrained=True),
     ),
-    "waste9": (Shipped("waste9-2m", "wisp-2m", 64), Shipped("waste9-1m", "wisp-1m", 64, pretrained=True)),
+    "waste9": (
+        Shipped("waste9-2m", "wisp-2m", 64, 125),
+        Shipped("waste9-1m", "wisp-1m", 64, 125, pretrained=True),
+    ),
 }
 TITLES = {
     "trashnet": "Single pieces of household waste on a white board, as in the TrashNet photos.",
@@ -122,7 +127,7 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
     ]
     for other in runs:
         start = start_of_digest(other.data.get("pretrained", ""))
-        if (start is not None) != shipped.pretrained:
+        if (start is not None) != shipped.pretrained or other.recipe.epochs != shipped.epochs:
             raise SystemExit(f"{other.folder}: not trained with: {shipped.options}")
     best = max(range(len(folders)), key=on_validation.__getitem__)
     tests = [evaluate_artifact(run.artifact, dataset, TEST, baseline=LEADERBOARD_2021) for run in runs]

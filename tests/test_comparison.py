@@ -12,7 +12,7 @@ from wisp.cli.main import VERBS, run
 from wisp.comparison import compare_runs
 from wisp.data.folders import load_dataset
 from wisp.errors import InputError, ModelError
-from wisp.records import VAL
+from wisp.records import TRAIN, VAL
 from wisp.report.comparison_page import render
 
 
@@ -125,6 +125,20 @@ def test_from_the_command_line(runs: list[Path], tmp_path: Path, capsys: pytest.
     written = json.loads(capsys.readouterr().out)
     assert [each["run"] for each in written["runs"]] == list(map(str, runs))
     assert written["groups"][1]["f1_sd"] is None
+
+
+def test_photos_that_a_run_has_learnt_from_are_no_measure(
+    runs: list[Path], photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    comparison = compare_runs(runs[:2], load_dataset(photos), TRAIN, progress=False)
+    n = len(load_dataset(photos).split(TRAIN))
+    assert [compared.n_learnt for compared in comparison.runs] == [n, n]
+    note = f"{n:,} of these {n:,} photos it has learnt from"
+    assert f"Run 2: {note}" in render(comparison, version="0")
+    assert run(["compare", *map(str, runs[:2]), "--split", "train"]) == 0
+    assert f"run 1: {note}" in capsys.readouterr().out
+    assert run(["compare", *map(str, runs[:2])]) == 0
+    assert "learnt from" not in capsys.readouterr().out
 
 
 def test_bad_input_is_one_line(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wisp.data.overlap import learnt_photos, overlap_note
 from wisp.errors import InputError, ModelError
 from wisp.evaluation import Evaluation, evaluate, labelled_samples
 from wisp.metrics import paired_f1_difference_ci
@@ -34,6 +35,7 @@ class Compared:
         evaluation: its exported file on the common photos.
         difference: macro F1 minus that of the first run; None for the first itself.
         difference_ci95: its paired 95% interval.
+        n_learnt: how many of the common photos it has learnt from; None where its folder does not say.
     """
 
     name: str
@@ -41,6 +43,12 @@ class Compared:
     evaluation: Evaluation
     difference: float | None = None
     difference_ci95: tuple[float, float] | None = None
+    n_learnt: int | None = None
+
+    @property
+    def note(self) -> str | None:
+        """A warning where its F1 is not one on new photos."""
+        return overlap_note(self.n_learnt, self.evaluation.n_images)
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,7 @@ class Comparison:
                     "image_size": compared.run.recipe.image_size,
                     "difference": compared.difference,
                     "difference_ci95": compared.difference_ci95,
+                    "n_learnt": compared.n_learnt,
                     **compared.evaluation.measurement().to_json(),
                 }
                 for compared in self.runs
@@ -178,8 +187,9 @@ def compare_runs(
             ]
         )
         answers.append(said)
+        n_learnt = learnt_photos(run.folder, samples)
         if not compared:
-            compared.append(Compared(shown, run, evaluation))
+            compared.append(Compared(shown, run, evaluation, n_learnt=n_learnt))
             continue
         n = 1 + int(max(true.max(), answers[0].max(), said.max()))
         compared.append(
@@ -189,6 +199,7 @@ def compare_runs(
                 evaluation,
                 evaluation.f1_macro - compared[0].evaluation.f1_macro,
                 paired_f1_difference_ci(true, answers[0], said, n),
+                n_learnt,
             )
         )
     settings = dict(_differences([each.run for each in compared]))

@@ -213,7 +213,8 @@ def _watched(folders: Sequence[Path], epochs: int, budget: Budget, *, enabled: b
     """Show how far all trainings together are, from what they write down, and keep the budget's clock on disk."""
     finished = threading.Event()
     names = ", ".join(folder.name.rpartition("-")[0] for folder in folders)
-    bar = tqdm(total=len(folders) * epochs, desc=names, unit="epoch", disable=None if enabled else True)
+    label = names if len(folders) <= 2 else f"{len(folders)} networks"
+    bar = tqdm(total=len(folders) * epochs, desc=label, unit="epoch", disable=None if enabled else True)
 
     def watch() -> None:
         while not finished.wait(0.5):

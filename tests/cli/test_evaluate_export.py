@@ -151,6 +151,27 @@ def test_evaluate_draws_the_confusion_matrix_and_times_the_model(exported, photo
     assert value["device"]
 
 
+def test_photos_that_the_model_has_learnt_from_are_no_measure(exported, photos, tmp_path, capsys):
+    assert run(["evaluate", str(exported), str(photos), "--split", "train", "--json"]) == 0
+    printed = capsys.readouterr()
+    n = json.loads(printed.out)["n_images"]
+    assert f"{n} of these {n} photos it has learnt from" in printed.err
+    # A photo of test that lies in train too, under another name.
+    root = tmp_path / "photos"
+    shutil.copytree(photos, root)
+    shutil.copy(next((root / "train" / "Glass").iterdir()), root / "test" / "Glass" / "again.png")
+    assert run(["evaluate", str(exported), str(root)]) == 0
+    assert "1 of these 16 photos it has learnt from" in capsys.readouterr().err
+    (tmp_path / "alone").mkdir()
+    shutil.copy(exported / "model.onnx", tmp_path / "alone")
+    for model, data in (
+        (exported, photos),
+        (tmp_path / "alone", root),
+    ):  # nothing to warn of, and nothing known
+        assert run(["evaluate", str(model), str(data)]) == 0
+        assert capsys.readouterr().err == ""
+
+
 def test_evaluate_shows_parts_and_unreadable_photos(exported, photos, tmp_path, capsys):
     root = tmp_path / "photos"
     shutil.copytree(photos, root)

@@ -63,6 +63,9 @@ def test_the_card_is_whole(model: ShippedModel) -> None:
     assert 0 < low < card.f1 < high < 1
     assert card.training["recipe"]["train_on_val"] is False
     assert Recipe.from_mapping(card.training["recipe"], where="card").epochs == card.training["epochs"]
+    assert f"epochs={card.training['epochs']} " in card.made_by  # the recipe's default may change
+    assert f"{card.network['name']}:{card.network['image_size']} " in card.made_by
+    assert ("--init pretrained" in card.made_by) == card.training["pretrained"]
     assert card.limits
     assert card.data["sources"]
     assert min(card.data["photos"].values()) > 0

@@ -175,6 +175,8 @@ def _lines(result: Compressed, out: Path | None) -> list[str]:
 def _layers(change: Change) -> list[str]:
     """The layers that changed, the largest savings where there are too many."""
     layers = change.layers
+    if not layers:
+        return ["no layer has changed"]
     if len(layers) > _ROWS:
         order = sorted(layers, key=lambda layer: layer.macs_after - layer.macs_before)[:_ROWS]
         chosen = {layer.name for layer in order}

@@ -42,7 +42,9 @@ def evaluate(
     one folder a class, or one folder a class. Classes are matched by name.
     """
     from wisp.data.folders import load_dataset
+    from wisp.data.overlap import learnt_photos, overlap_note
     from wisp.evaluation import evaluate as measure
+    from wisp.evaluation import labelled_samples
     from wisp.files import write_json
     from wisp.macs import count_onnx
     from wisp.runtime import Classifier
@@ -67,6 +69,11 @@ def evaluate(
             f"wisp: {classifier.path}: {result.macs_doubt}; export the run again, and read no score here",
             err=True,
         )
+    note = overlap_note(
+        learnt_photos(classifier.path.parent, labelled_samples(dataset, split)), result.n_images
+    )
+    if note is not None:
+        click.echo(f"wisp: {classifier.path}: {note}", err=True)
     if as_json:
         click.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
         return

@@ -83,6 +83,9 @@ def _caption(comparison: Comparison) -> Markup:
     )
     if comparison.split != "val":
         told += f" What is chosen with these figures is chosen on {comparison.split}: they will flatter it."
+    for number, compared in enumerate(comparison.runs, start=1):
+        if compared.note is not None:
+            told += f" Run {number}: {compared.note}."
     return element("p", told, class_="caption")
 
 
