@@ -61,7 +61,9 @@ def test_the_card_is_whole(model: ShippedModel) -> None:
     assert card.f1 == card.f1_each[card.training["seeds"].index(card.training["seed"])]
     low, high = card.f1_ci95
     assert 0 < low < card.f1 < high < 1
-    assert card.training["recipe"]["train_on_val"] is False
+    if card.training["recipe"]["train_on_val"]:  # there was nothing to choose the seed by
+        assert card.training["seed"] == card.training["seeds"][0]
+        assert "train_on_val=true " in card.made_by
     assert Recipe.from_mapping(card.training["recipe"], where="card").epochs == card.training["epochs"]
     assert f"epochs={card.training['epochs']} " in card.made_by  # the recipe's default may change
     assert f"{card.network['name']}:{card.network['image_size']} " in card.made_by

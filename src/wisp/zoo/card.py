@@ -81,6 +81,11 @@ class ModelCard:
         seeds = ", ".join(map(str, self.training["seeds"]))
         splits = ", ".join(f"{count:,} {split}" for split, count in self.data["photos"].items())
         start = "pretrained weights" if self.training["pretrained"] else "from scratch, no pretrained weights"
+        learnt = (
+            "the training and the validation split, when all choices were made; the first seed"
+            if self.training["recipe"]["train_on_val"]
+            else "the training split alone; the seed with the best validation F1"
+        )
         lines = [
             f"# {self.name}",
             "",
@@ -93,8 +98,8 @@ class ModelCard:
             f"(BatchNorm folded), {self.macs['official_as_trained']:,} as trained, {self.macs['graph']:,} exact "
             "(of the graph, without biases and pooling).",
             f"- **Data:** {self.data['name']}, {splits} photos.",
-            f"- **Training:** {start}, {self.training['epochs']} epochs, on the training split alone; the seed with "
-            f"the best validation F1 is shipped (seed {self.training['seed']} of {seeds}).",
+            f"- **Training:** {start}, {self.training['epochs']} epochs, on {learnt} is shipped (seed "
+            f"{self.training['seed']} of {seeds}).",
             "",
             "## How well it does",
             "",
