@@ -32,7 +32,7 @@ LARGEST_BYTES = 300_000
 class Shipped:
     """A row of `benchmarks.accuracy` that is shipped under `name`.
 
-    `pretrained`: trained with `--init pretrained`; `train_on_val`: on the validation photos too, all choices being made.
+    `pretrained`: trained with `--init pretrained`; `train_on_val`: also on the validation photos, when all was chosen.
     """
 
     name: str
