@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sample_report import TRIALS, make_curve, make_trial
@@ -37,6 +37,7 @@ def texts(svg, within=""):
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4), st.integers(3, 12))
+@example(1.0, 4001.0, 3)  # two multiples of 2,000 lie inside, none of 5,000
 def test_linear_ticks_are_few_round_and_inside(low, span, at_most):
     ticks = linear_ticks(low, low + span, at_most=at_most)
     assert 1 <= len(ticks) <= at_most

@@ -52,11 +52,15 @@ def vertical(low: float, high: float) -> Scale:
 def linear_ticks(low: float, high: float, *, at_most: int = 6) -> list[float]:
     """At most so many multiples of 1, 2 or 5 times a power of ten, from `low` to `high`."""
     step = 10.0 ** math.floor(math.log10((high - low) / at_most))
-    while (high - low) / step > at_most - 1:
+    while len(inside := _multiples(step, low, high)) > at_most:
         # 1 -> 2 -> 5 -> 10
         step *= 2.5 if f"{step:.0e}".startswith("2") else 2
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
+    return [float(f"{index * step:.12g}") for index in inside]
+
+
+def _multiples(step: float, low: float, high: float) -> range:
+    """How often `step` is in each of its multiples from `low` to `high`."""
+    return range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
 
 
 def log_ticks(low: float, high: float) -> list[float]:
