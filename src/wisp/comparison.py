@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wisp.data.overlap import learnt_photos, overlap_note
+from wisp.data.overlap import count_learnt, learnt_digests, overlap_note, readable_digests
 from wisp.errors import InputError, ModelError
 from wisp.evaluation import Evaluation, evaluate, labelled_samples
 from wisp.metrics import paired_f1_difference_ci
@@ -167,6 +167,7 @@ def compare_runs(
     names = sorted(dataset.classes)
     short = _short_names(resolved)
     samples = labelled_samples(dataset, split)
+    digests = readable_digests(samples, progress=progress)
     compared: list[Compared] = []
     answers: list[npt.NDArray[np.int64]] = []
     for folder, shown in zip(folders, short, strict=True):
@@ -187,7 +188,8 @@ def compare_runs(
             ]
         )
         answers.append(said)
-        n_learnt = learnt_photos(run.folder, samples)
+        learnt = learnt_digests(run.data, train_on_val=run.recipe.train_on_val)
+        n_learnt = None if learnt is None else count_learnt(learnt, digests)
         if not compared:
             compared.append(Compared(shown, run, evaluation, n_learnt=n_learnt))
             continue

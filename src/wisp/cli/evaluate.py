@@ -44,7 +44,6 @@ def evaluate(
     from wisp.data.folders import load_dataset
     from wisp.data.overlap import learnt_photos, overlap_note
     from wisp.evaluation import evaluate as measure
-    from wisp.evaluation import labelled_samples
     from wisp.files import write_json
     from wisp.macs import count_onnx
     from wisp.runtime import Classifier
@@ -69,9 +68,7 @@ def evaluate(
             f"wisp: {classifier.path}: {result.macs_doubt}; export the run again, and read no score here",
             err=True,
         )
-    note = overlap_note(
-        learnt_photos(classifier.path.parent, labelled_samples(dataset, split)), result.n_images
-    )
+    note = overlap_note(learnt_photos(classifier.path.parent, dataset.split(split)), result.n_images)
     if note is not None:
         click.echo(f"wisp: {classifier.path}: {note}", err=True)
     if as_json:

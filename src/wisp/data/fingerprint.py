@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 from wisp.errors import DataError
 from wisp.files import file_sha256
 from wisp.records import Dataset, Sample
+
+_T = TypeVar("_T")
 
 
 def stat_fingerprint(samples: Sequence[Sample], extra: Mapping[str, Any]) -> str:
@@ -59,17 +61,7 @@ def content_fingerprint(dataset: Dataset, progress: bool = True) -> dict[str, An
         DataError: a file cannot be read.
     """
     samples = [sample for split in dataset.splits.values() for sample in split]
-    with ThreadPoolExecutor(4) as threads:  # hashing and reading both release the interpreter lock
-        sums = list(
-            tqdm(
-                threads.map(lambda sample: _sha256(sample.path), samples),
-                total=len(samples),
-                desc="fingerprint",
-                unit="photo",
-                leave=False,
-                disable=None if progress else True,
-            )
-        )
+    sums = digest_photos(samples, _sha256, progress=progress)
     named = iter(sums)
     splits = {
         split: {_valid_text(sample.name): next(named) for sample in members}
@@ -78,6 +70,29 @@ def content_fingerprint(dataset: Dataset, progress: bool = True) -> dict[str, An
     exact = {"classes": list(dataset.classes), "splits": splits}
     digest = hashlib.sha256(json.dumps(exact, sort_keys=True).encode()).hexdigest()
     return {"root_name": dataset.root.resolve().name, **exact, "digest": digest}
+
+
+def digest_photos(
+    samples: Sequence[Sample], digest: Callable[[Path], _T], *, progress: bool = True
+) -> list[_T]:
+    """What `digest` says of every photo's file, in their order; four files at a time.
+
+    Args:
+        samples: the photos.
+        digest: reads a file; what it raises ends the work.
+        progress: show a progress bar on a terminal.
+    """
+    with ThreadPoolExecutor(4) as threads:  # hashing and reading both release the interpreter lock
+        return list(
+            tqdm(
+                threads.map(lambda sample: digest(sample.path), samples),
+                total=len(samples),
+                desc="fingerprint",
+                unit="photo",
+                leave=False,
+                disable=None if progress else True,
+            )
+        )
 
 
 def _sha256(path: Path) -> str:

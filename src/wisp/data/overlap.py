@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wisp import strict_json
+from wisp.data.fingerprint import digest_photos
 from wisp.files import file_sha256
 from wisp.records import TRAIN, VAL, Sample
 
@@ -20,17 +21,39 @@ def learnt_photos(folder: Path, samples: Sequence[Sample]) -> int | None:
     Args:
         folder: where the run lies; its `data.json` holds the SHA-256 of every photo that it saw, its `recipe.toml` says
             whether it learnt those of validation too.
-        samples: the photos.
+        samples: the photos; none is read where the folder does not say.
 
     Returns:
         Their number, without those that cannot be read; None where the folder does not say what the run has learnt
         from.
     """
-    learnt = _learnt(folder)
-    if learnt is None:
+    try:
+        described = strict_json.loads((folder / DATA).read_bytes())
+        recipe = tomllib.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, strict_json.StrictJsonError):
         return None
-    with ThreadPoolExecutor(4) as threads:  # hashing and reading both release the interpreter lock
-        return sum(threads.map(lambda sample: _digest(sample.path) in learnt, samples))
+    learnt = learnt_digests(described, train_on_val=bool(recipe.get("train_on_val")))
+    return None if learnt is None else count_learnt(learnt, readable_digests(samples))
+
+
+def learnt_digests(described: Mapping[str, Any], *, train_on_val: bool) -> frozenset[str] | None:
+    """The SHA-256 of every photo that a run has learnt from; None where `described`, its `data.json`, has none."""
+    try:
+        splits = described["splits"]
+        learnt = (TRAIN, VAL) if train_on_val else (TRAIN,)
+        return frozenset(str(digest) for split in learnt for digest in splits.get(split, {}).values())
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def readable_digests(samples: Sequence[Sample], *, progress: bool = True) -> list[str]:
+    """The SHA-256 of every photo that can be read; `progress` shows a bar on a terminal."""
+    return [digest for digest in digest_photos(samples, _digest, progress=progress) if digest is not None]
+
+
+def count_learnt(learnt: frozenset[str], digests: Sequence[str]) -> int:
+    """How many of the photos with these digests were learnt."""
+    return sum(digest in learnt for digest in digests)
 
 
 def overlap_note(n_learnt: int | None, n_images: int) -> str | None:
@@ -38,16 +61,6 @@ def overlap_note(n_learnt: int | None, n_images: int) -> str | None:
     if not n_learnt:
         return None
     return f"{n_learnt:,} of these {n_images:,} photos it has learnt from: its F1 on new photos will be lower"
-
-
-def _learnt(folder: Path) -> frozenset[str] | None:
-    try:
-        splits = strict_json.loads((folder / DATA).read_bytes())["splits"]
-        recipe = tomllib.loads((folder / RECIPE).read_text(encoding="utf-8"))
-        learnt = (TRAIN, VAL) if recipe.get("train_on_val") else (TRAIN,)
-        return frozenset(str(digest) for split in learnt for digest in splits.get(split, {}).values())
-    except (OSError, ValueError, strict_json.StrictJsonError, KeyError, TypeError, AttributeError):
-        return None
 
 
 def _digest(path: Path) -> str | None:
