@@ -6,9 +6,9 @@ What a trial leaves is its F1 on validation and its weights, as bytes that trave
 from __future__ import annotations
 
 import functools
-import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from wisp.train.elastic import Family, train_elastic
 from wisp.train.loop import train
 from wisp.train.photos import load_photos, measure_f1, training_batch
 from wisp.train.recipe import Recipe
-from wisp.train.run import CHECKPOINT, open_run
+from wisp.train.run import CHECKPOINT, open_run, remove_run
 from wisp.train.threads import one_thread, own_bar_lock
 
 _CALIBRATION_STEPS = 20  # batches that set the BatchNorm statistics of weights that are only measured
@@ -90,7 +90,8 @@ class ShortTraining:
 
     def failed(self, assignment: Assignment, reason: str) -> Outcome:
         """What stands for a trial whose worker died whenever it was begun; its checkpoint here is removed."""
-        shutil.rmtree(self.folder / f"{assignment.number:05d}", ignore_errors=True)
+        with suppress(OSError):
+            remove_run(self.folder / f"{assignment.number:05d}")
         macs = self.space.cost(assignment.proposal.genes).macs
         return Outcome(Result(0.0, macs, 0.0, reason))
 
@@ -118,7 +119,7 @@ class ShortTraining:
             deadline=self.deadline,
         )
         state = run.load_model().state_dict()
-        shutil.rmtree(folder)
+        remove_run(folder)
         return result.f1_val or 0.0, state, result.seconds
 
     def _train_supernet(
@@ -153,7 +154,7 @@ class ShortTraining:
         )
         f1 = measure_f1(model, val, candidate.arch.num_classes, device)
         trained = time.monotonic() - began
-        shutil.rmtree(checkpoint.parent)
+        remove_run(checkpoint.parent)
         return f1, model.state_dict(), trained
 
     def _measure(

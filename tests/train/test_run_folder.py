@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from wisp.train.run import (
     describe_data,
     open_run,
     read_run,
+    remove_run,
 )
 
 
@@ -112,6 +115,35 @@ def test_a_start_that_was_killed_half_way(photos: Path, tmp_path: Path, left: tu
         (folder / name).write_bytes((whole.folder / name).read_bytes())
     assert open_in(folder, photos).recipe == BUSY
     assert {path.name for path in folder.iterdir()} == {RECIPE, ARCH_FILE, DATA, ENVIRONMENT}
+
+
+@pytest.mark.parametrize("removed", range(7))
+def test_a_removal_that_was_killed_half_way(
+    photos: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: int
+) -> None:
+    """At whatever file: the run begins anew or goes on, and ends as the whole one did."""
+    folder = tmp_path / "run"
+    shutil.copytree(reference, folder)
+    real, left = Path.unlink, removed
+    gone: list[str] = []
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        nonlocal left
+        if path.exists():
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+            gone.append(path.name)
+        real(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with suppress(KeyboardInterrupt):
+            remove_run(folder)
+    assert len(gone) == min(removed, 6)
+    assert folder.exists() == (removed < 6)
+    train_in(folder, photos, cache_dir=tmp_path / "cache")
+    assert (folder / WEIGHTS).read_bytes() == (reference / WEIGHTS).read_bytes()
 
 
 def test_resuming_in_a_folder_of_something_else(photos: Path, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ RUN_FILES = (
     REPORT,
     COMPRESSION,
 )
+_START = (ENVIRONMENT, SOURCE, ARCH, DATA)  # what `create_run` writes before the recipe, the photos first
 
 
 @dataclass(frozen=True)
@@ -262,9 +263,22 @@ def _remove_leftovers(folder: Path) -> None:
     for path in folder.glob(".part-*"):
         path.unlink()
     names = {path.name for path in folder.glob("*")}
-    if DATA in names and names <= {DATA, ARCH, SOURCE, ENVIRONMENT}:
-        for name in names:
-            (folder / name).unlink()
+    if DATA in names and names <= set(_START):
+        for name in _START:  # the photos last: without them, nobody would know the rest for a start
+            (folder / name).unlink(missing_ok=True)
+
+
+def remove_run(folder: Path) -> None:
+    """Remove the run in `folder`, or what is left of one.
+
+    Killed in the middle, it leaves what `open_run(resume=True)` begins anew: first goes what would call the training
+    complete, then the rest in the reverse order of `create_run`.
+    """
+    first, last = (WEIGHTS,), (RECIPE, *_START)
+    others = {path.name for path in folder.glob("*")} - {*first, *last}
+    for name in (*first, *sorted(others), *last):
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 def check_folder(folder: Path, *, contents: tuple[str, ...], overwrite: bool) -> tuple[Path, ...]:
