@@ -105,6 +105,17 @@ class Comparison:
         groups = (zip(*members, strict=True) for members in found.values())
         return tuple(SeedGroup(numbers, runs) for numbers, runs in groups)
 
+    def notes(self) -> list[str]:
+        """What to warn of: a line for all runs of which the same is true."""
+        found: dict[str, list[int]] = {}
+        for number, compared in enumerate(self.runs, start=1):
+            if compared.note is not None:
+                found.setdefault(compared.note, []).append(number)
+        return [
+            f"run{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}: {note}"
+            for note, numbers in found.items()
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json.dumps` takes."""
         return {
@@ -236,4 +247,4 @@ def _known_before(run: Run) -> dict[str, str]:
 
 
 def _network(run: Run) -> str:
-    return f"{run.arch.family}, {sum(parameter.numel() for parameter in run.load_model().parameters()):,} weights"
+    return f"{run.arch.family} ({sum(parameter.numel() for parameter in run.load_model().parameters()):,} weights)"

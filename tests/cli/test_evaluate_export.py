@@ -155,13 +155,13 @@ def test_photos_that_the_model_has_learnt_from_are_no_measure(exported, photos, 
     assert run(["evaluate", str(exported), str(photos), "--split", "train", "--json"]) == 0
     printed = capsys.readouterr()
     n = json.loads(printed.out)["n_images"]
-    assert f"{n} of these {n} photos it has learnt from" in printed.err
+    assert f"learnt from {n} of these {n} photos" in printed.err
     # A photo of test that lies in train too, under another name.
     root = tmp_path / "photos"
     shutil.copytree(photos, root)
     shutil.copy(next((root / "train" / "Glass").iterdir()), root / "test" / "Glass" / "again.png")
     assert run(["evaluate", str(exported), str(root)]) == 0
-    assert "1 of these 16 photos it has learnt from" in capsys.readouterr().err
+    assert "learnt from 1 of these 16 photos" in capsys.readouterr().err
     (tmp_path / "alone").mkdir()
     shutil.copy(exported / "model.onnx", tmp_path / "alone")
     for model, data in (

@@ -61,5 +61,5 @@ def test_the_note() -> None:
     assert overlap_note(None, 5) is None
     assert overlap_note(0, 5) is None
     assert overlap_note(1234, 5000) == (
-        "1,234 of these 5,000 photos it has learnt from: its F1 on new photos will be lower"
+        "learnt from 1,234 of these 5,000 photos: F1 on new ones will be lower"
     )

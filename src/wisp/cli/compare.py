@@ -93,9 +93,7 @@ def _table(comparison: Comparison) -> str:
             lines.append(
                 f"runs {numbers}, seeds {seeds}: F1 {group.f1_mean:.4f}, standard deviation {group.f1_sd:.4f}"
             )
-    lines += [
-        f"run {n}: {run.note}" for n, run in enumerate(comparison.runs, start=1) if run.note is not None
-    ]
+    lines += comparison.notes()
     if comparison.settings:
         lines.append("")
         lines += [

@@ -60,7 +60,7 @@ def overlap_note(n_learnt: int | None, n_images: int) -> str | None:
     """One line of warning, None where there is nothing to warn of."""
     if not n_learnt:
         return None
-    return f"{n_learnt:,} of these {n_images:,} photos it has learnt from: its F1 on new photos will be lower"
+    return f"learnt from {n_learnt:,} of these {n_images:,} photos: F1 on new ones will be lower"
 
 
 def _digest(path: Path) -> str | None:

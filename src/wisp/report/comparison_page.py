@@ -83,9 +83,8 @@ def _caption(comparison: Comparison) -> Markup:
     )
     if comparison.split != "val":
         told += f" What is chosen with these figures is chosen on {comparison.split}: they will flatter it."
-    for number, compared in enumerate(comparison.runs, start=1):
-        if compared.note is not None:
-            told += f" Run {number}: {compared.note}."
+    for note in comparison.notes():
+        told += f" {note[0].upper()}{note[1:]}."
     return element("p", told, class_="caption")
 
 
@@ -97,9 +96,6 @@ def _runs_table(comparison: Comparison) -> Markup:
             [
                 number_cell(number),
                 element("th", name(compared.name), scope="row"),
-                number_cell(recipe.image_size),
-                number_cell(recipe.epochs),
-                number_cell(recipe.seed),
                 number_cell(measured.f1_macro),
                 interval_cell(measured.f1_ci95),
                 element("td", "" if compared.difference is None else f"{compared.difference:+.4f}"),
@@ -108,10 +104,14 @@ def _runs_table(comparison: Comparison) -> Markup:
                 number_cell(measured.params),
                 number_cell(measured.size_bytes),
                 number_cell(measured.score),
+                number_cell(recipe.image_size),
+                number_cell(recipe.epochs),
+                number_cell(recipe.seed),
             ]
         )
-    head = ["#", "run", "px", "epochs", "seed", f"F1 {comparison.split}", "95%", "difference", "95%", "MACs"]
-    return table([*head, "params", "bytes", "score"], rows, label="The runs", class_="numbers")
+    # What decides stands first: a phone shows three columns and scrolls to the rest.
+    head = ["#", "run", f"F1 {comparison.split}", "95%", "difference", "95%", "MACs", "params", "bytes"]
+    return table([*head, "score", "px", "epochs", "seed"], rows, label="The runs", class_="numbers")
 
 
 def _classes_table(comparison: Comparison) -> Markup:
