@@ -163,5 +163,17 @@ def test_a_run_that_is_not_exported_says_how(runs: list[Path], photos: Path, tmp
         compare_runs([runs[0], copy], load_dataset(photos), VAL)
 
 
+def test_a_run_of_other_classes_is_named(runs: list[Path], photos: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(runs[1], copy)
+    described = json.loads((copy / "data.json").read_text(encoding="utf-8"))
+    described["classes"][0] = "bottle"
+    (copy / "data.json").write_text(json.dumps(described), encoding="utf-8")
+    with pytest.raises(
+        ModelError, match=r"copy: cannot be measured on these photos; .* the class 'glass'; .*bottle"
+    ):
+        compare_runs([runs[0], copy], load_dataset(photos), VAL)
+
+
 def test_the_help_is_the_line_of_the_table() -> None:
     assert compare.get_short_help_str(limit=200) == VERBS["compare"][2]

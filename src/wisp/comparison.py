@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wisp.data.classes import class_order
 from wisp.data.overlap import count_learnt, learnt_digests, overlap_note, readable_digests
 from wisp.errors import InputError, ModelError
 from wisp.evaluation import Evaluation, evaluate, labelled_samples
@@ -181,12 +182,7 @@ def compare_runs(
     digests = readable_digests(samples, progress=progress)
     compared: list[Compared] = []
     answers: list[npt.NDArray[np.int64]] = []
-    for folder, shown in zip(folders, short, strict=True):
-        run = read_run(folder)
-        if not run.artifact.is_file():
-            raise ModelError(
-                f"{folder}: no {ARTIFACT} in this run; make it with: wisp export {shlex.quote(str(folder))}"
-            )
+    for run, shown in zip([_exported(folder, dataset) for folder in folders], short, strict=True):
         classifier = Classifier(run.artifact)
         evaluation = evaluate(classifier, dataset, split, baseline=baseline, progress=progress)
         known = [*names, *(name for name in evaluation.classes if name not in names)]
@@ -244,6 +240,20 @@ def _known_before(run: Run) -> dict[str, str]:
     start = None if pretrained is None else start_of_digest(str(pretrained))
     began = SCRATCH if pretrained is None else str(pretrained)[:12] if start is None else PRETRAINED
     return {"init": began, "teachers": ", ".join(str(digest)[:12] for digest in teachers) or "none"}
+
+
+def _exported(folder: Path, dataset: Dataset) -> Run:
+    """The run, if it can be measured on these photos: known of all runs before the first is measured."""
+    run = read_run(folder)
+    if not run.artifact.is_file():
+        raise ModelError(
+            f"{folder}: no {ARTIFACT} in this run; make it with: wisp export {shlex.quote(str(folder))}"
+        )
+    try:
+        class_order(dataset, run.classes)
+    except ModelError as error:
+        raise ModelError(f"{folder}: cannot be measured on these photos; {error}") from error
+    return run
 
 
 def _network(run: Run) -> str:
