@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import safetensors.torch
 import torch
 
 from tiny_training import EASY, same_bits, weights
-from wisp.compression import Options, compress, read_subject, tuning
+from wisp.compression import Options, compress, job, read_subject, tuning
 from wisp.data.folders import load_dataset
 from wisp.errors import DataError, InputError, ModelError, RecipeError
 from wisp.evaluation import evaluate
@@ -23,6 +24,7 @@ from wisp.runtime import Classifier
 from wisp.train.recipe import Recipe
 from wisp.train.run import ARTIFACT, COMPRESSION, METRICS, RUN_FILES, WEIGHTS, read_run
 
+IN_STEPS = Options("prune", ratio=0.5, steps=2, epochs=1)
 SOURCE = """
 from torch import nn
 
@@ -154,6 +156,102 @@ def test_pruning_in_steps_goes_on_where_it_was_interrupted(trained, photos, tmp_
     assert resumed.change == whole.change
     assert not (tmp_path / "parts.steps").exists()
     assert read_run(tmp_path / "parts").arch == read_run(tmp_path / "whole").arch
+
+
+@pytest.fixture(scope="module")
+def in_steps(trained, photos, tmp_path_factory):
+    """What an uninterrupted pruning in two steps leaves, and what it returns."""
+    out = tmp_path_factory.mktemp("in-steps") / "whole"
+    result = quiet(read_subject(str(trained)), IN_STEPS, dataset=load_dataset(photos), out=out)
+    assert not out.with_name("whole.steps").exists()
+    return out, result
+
+
+def resume_without_training(trained, photos, out, in_steps, monkeypatch):
+    """The resumed call opens what is there, trains nothing again, and ends as the uninterrupted one did."""
+    whole, expected = in_steps
+    real = tuning.train
+
+    def complete(run, *args, **kwargs):
+        assert run.is_complete
+        return real(run, *args, **kwargs)
+
+    monkeypatch.setattr(tuning, "train", complete)
+    subject = read_subject(str(trained))
+    resumed = quiet(subject, IN_STEPS, dataset=load_dataset(photos), out=out, resume=True)
+    assert resumed.change == expected.change
+    assert resumed.run.folder == out
+    assert same_bits(whole, out)
+    assert (out / COMPRESSION).read_bytes() == (whole / COMPRESSION).read_bytes()
+    assert read_run(out).artifact.is_file()
+    assert not out.with_name(f"{out.name}.steps").exists()
+    images = torch.randn(4, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(resumed.model(images), expected.model(images))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["_notes", "export_run", "_count_graphs"])
+def test_killed_after_the_last_step(trained, photos, tmp_path, in_steps, monkeypatch, place):
+    """F1, export and counts come then: the runs of earlier steps must be there until all of it is written."""
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "parts"
+    with monkeypatch.context() as patch:
+        patch.setattr(job, place, killed)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(read_subject(str(trained)), IN_STEPS, dataset=load_dataset(photos), out=out)
+    assert read_run(out).is_complete
+    assert not (out / COMPRESSION).exists()
+    resume_without_training(trained, photos, out, in_steps, monkeypatch)
+
+
+@pytest.mark.slow
+def test_killed_while_the_earlier_steps_are_removed(trained, photos, tmp_path, in_steps, monkeypatch):
+    """After every single file."""
+    out, kept = tmp_path / "parts", tmp_path / "kept"
+    subject, dataset = read_subject(str(trained)), load_dataset(photos)
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning.Tuner, "remove_steps", lambda tuner: None)
+        quiet(subject, IN_STEPS, dataset=dataset, out=out)
+    steps = tmp_path / "parts.steps"
+    shutil.copytree(steps, kept)
+    files = len(list(kept.glob("*/*")))
+    assert files >= 5
+    unlink = Path.unlink
+    for removed in range(files + 1):
+        left = removed
+
+        def killed(path, missing_ok=False):
+            nonlocal left
+            if path.exists() and steps in path.parents:
+                if not left:
+                    raise KeyboardInterrupt
+                left -= 1
+            unlink(path, missing_ok=missing_ok)
+
+        shutil.copytree(kept, steps, dirs_exist_ok=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", killed)
+            if removed < files:
+                with pytest.raises(KeyboardInterrupt):
+                    quiet(subject, IN_STEPS, dataset=dataset, out=out, resume=True)
+                assert len(list(steps.glob("*/*"))) == files - removed
+        resume_without_training(trained, photos, out, in_steps, monkeypatch)
+
+
+@pytest.mark.slow
+def test_a_finished_run_of_other_wishes_is_not_taken_for_this_one(trained, photos, tmp_path, in_steps):
+    out, dataset = tmp_path / "parts", load_dataset(photos)
+    shutil.copytree(in_steps[0], out)
+    subject = read_subject(str(trained))
+    with pytest.raises(ModelError, match="another network"):
+        quiet(subject, replace(IN_STEPS, ratio=0.8), dataset=dataset, out=out, resume=True)
+    recipe = EASY.replace(learning_rate=0.001)
+    with pytest.raises(RecipeError, match="was begun with learning_rate"):
+        quiet(subject, IN_STEPS, dataset=dataset, recipe=recipe, out=out, resume=True)
 
 
 @pytest.mark.slow

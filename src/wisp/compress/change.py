@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from torch import nn
 
 from wisp.macs import MacsReport, ProgramReport, count_exact, count_macs
-from wisp.models.edits import Edit, edits_to_json
+from wisp.models.edits import Edit, edits_from_json, edits_to_json
 
 OFFICIAL, EXACT, ONNX = "official", "exact", "onnx"
 
@@ -91,6 +91,25 @@ class Change:
             ],
             "edits": edits_to_json(self.edits),
         }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Change:
+        """The change that `to_json` wrote; other keys are passed over.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is none.
+        """
+        plain = {
+            field.name: value[field.name]
+            for field in fields(cls)
+            if field.name not in {"layers", "edits", "notes"}
+        }
+        return cls(
+            **plain,
+            layers=tuple(LayerChange(**layer) for layer in value["layers"]),
+            edits=edits_from_json(value["edits"]),
+            notes=tuple(value["notes"]),
+        )
 
 
 class Costs:

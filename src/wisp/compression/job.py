@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,6 +164,9 @@ def compress(
                 overwrite=overwrite,
                 **flags,
             )
+    if tuner is not None and resume and (finished := _read_finished(subject, options, tuner)) is not None:
+        tuner.remove_steps()
+        return finished
     model, change = _apply(subject, options, tuner, judge, progress=progress)
     if judge is not None:
         classes = subject.network.num_classes
@@ -175,10 +179,31 @@ def compress(
         export_run(run, dataset, skip_unreadable=skip_unreadable)
     change = _count_graphs(change, subject, model, run)
     if run is not None:
-        write_json(run.folder / COMPRESSION, _to_json(change, subject))
+        write_json(run.folder / COMPRESSION, _to_json(change, subject, options))
     elif out is not None:
-        _write_folder(subject, model, change, out, overwrite=overwrite or resume)
+        _write_folder(subject, model, change, options, out, overwrite=overwrite or resume)
+    if tuner is not None:
+        tuner.remove_steps()  # last: killed before, a resumed call needs them
     return Compressed(change, model, run)
+
+
+def _read_finished(subject: Subject, options: Options, tuner: Tuner) -> Compressed | None:
+    """What an earlier call with the same wishes brought to its end; None where none did.
+
+    The runs of its earlier steps are gone, so to go through the steps would train them again.
+
+    Raises:
+        RecipeError, ModelError, DataError: it was trained with another recipe or on other photos.
+    """
+    try:
+        told = json.loads((tuner.out / COMPRESSION).read_text(encoding="utf-8"))
+        if told["options"] != asdict(options) or told["from"]["weights_sha256"] != subject.digest:
+            return None
+        change = Change.from_json(told)
+    except (OSError, ValueError, KeyError, TypeError):  # not there, damaged, or of an earlier version
+        return None
+    run = tuner.reopen(change.edits)
+    return Compressed(change, run.load_model(), run) if run.is_complete else None
 
 
 def _apply(
@@ -281,7 +306,9 @@ def _write_run(
     return run
 
 
-def _write_folder(subject: Subject, model: nn.Module, change: Change, out: Path, *, overwrite: bool) -> None:
+def _write_folder(
+    subject: Subject, model: nn.Module, change: Change, options: Options, out: Path, *, overwrite: bool
+) -> None:
     """The network and its weights, where too little is known for a run."""
     for path in check_folder(out, contents=RUN_FILES, overwrite=overwrite):
         path.unlink()
@@ -289,7 +316,7 @@ def _write_folder(subject: Subject, model: nn.Module, change: Change, out: Path,
     with new_folder(out) as folder:
         network.save(folder / arch_file(network))
         Run(folder, Recipe(), network, {}).save_model(model)
-        write_json(folder / COMPRESSION, _to_json(change, subject))
+        write_json(folder / COMPRESSION, _to_json(change, subject, options))
 
 
 def _count_graphs(change: Change, subject: Subject, model: nn.Module, run: Run | None) -> Change:
@@ -325,10 +352,14 @@ def _graph_macs(model: nn.Module, subject: Subject, run: Run | None) -> int:
         return count_onnx(path).total
 
 
-def _to_json(change: Change, subject: Subject) -> Mapping[str, Any]:
-    """compression.json: the change, and what was compressed."""
+def _to_json(change: Change, subject: Subject, options: Options) -> Mapping[str, Any]:
+    """compression.json: the change, what was compressed, and what was asked for."""
     origin = str(subject.run.folder if subject.run else subject.weights)
-    return {"from": {"name": Path(origin).name, "weights_sha256": subject.digest}, **change.to_json()}
+    return {
+        "from": {"name": Path(origin).name, "weights_sha256": subject.digest},
+        "options": asdict(options),
+        **change.to_json(),
+    }
 
 
 __all__ = ["Compressed", "Method", "Options", "compress"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from wisp.compression.subject import Subject
 from wisp.data.augment import normalize
 from wisp.data.cache import build_cache
-from wisp.errors import DataError
+from wisp.errors import DataError, InputError
 from wisp.models.edits import Edit
 from wisp.records import TRAIN, VAL, Dataset, ResizeRule, Sample
 from wisp.train.distributed import Processes
 from wisp.train.loop import train
 from wisp.train.photos import Photos, measure_f1
 from wisp.train.recipe import Recipe
-from wisp.train.run import Run, open_run
+from wisp.train.run import RUN_FILES, Run, check_folder, open_run, remove_run
 
 _BATCHES, _BATCH = 8, 64  # training photos that importance by gradients looks at
 
@@ -60,8 +60,19 @@ class Tuner:
 
     @property
     def steps_folder(self) -> Path:
-        """Where the runs of the earlier steps lie until the last one is done."""
+        """Where the runs of the earlier steps lie until all is done."""
         return self.out.with_name(f"{self.out.name}.steps")
+
+    def remove_steps(self) -> None:
+        """Remove the runs of the earlier steps, and what a killed removal left of them.
+
+        Only when nothing is left to do: without them, a resumed call would train these steps again.
+        """
+        with suppress(InputError, OSError):  # what is no run stays; the result does not depend on it
+            for folder in self.steps_folder.glob("*"):
+                check_folder(folder, contents=RUN_FILES, overwrite=True)
+                remove_run(folder)
+            self.steps_folder.rmdir()
 
     def __call__(self, model: nn.Module, edits: tuple[Edit, ...], step: int) -> nn.Module:
         """See `wisp.compress.Tune`."""
@@ -69,14 +80,7 @@ class Tuner:
         folder = self.out if is_last else self.steps_folder / str(step)
         # Halfway, the network only has to recover enough for the next step to see what matters in it.
         epochs = self.recipe.epochs if is_last else max(1, self.recipe.epochs // 2)
-        run = open_run(
-            folder,
-            self.recipe.replace(epochs=epochs),
-            self.subject.network.with_edits(edits),
-            self.described,
-            resume=self.resume,
-            overwrite=self.overwrite or not is_last,
-        )
+        run = self._open(folder, edits, epochs, overwrite=self.overwrite or not is_last)
         teacher = self.subject.model.to(self.procs.device)
         weights = model.state_dict()
 
@@ -96,8 +100,25 @@ class Tuner:
         self.subject.model.cpu()
         if is_last:
             self.run = run
-            shutil.rmtree(self.steps_folder, ignore_errors=True)
         return run.load_model()
+
+    def reopen(self, edits: tuple[Edit, ...]) -> Run:
+        """The run of the last step, from an earlier call.
+
+        Raises:
+            RecipeError, ModelError, DataError: it was trained in another way.
+        """
+        return self._open(self.out, edits, self.recipe.epochs, overwrite=False)
+
+    def _open(self, folder: Path, edits: tuple[Edit, ...], epochs: int, *, overwrite: bool) -> Run:
+        return open_run(
+            folder,
+            self.recipe.replace(epochs=epochs),
+            self.subject.network.with_edits(edits),
+            self.described,
+            resume=self.resume,
+            overwrite=overwrite,
+        )
 
 
 @dataclass(frozen=True)

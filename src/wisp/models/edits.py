@@ -8,7 +8,7 @@ loaded as for any other network. Nothing is ever pickled.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -179,13 +179,22 @@ def edits_to_json(edits: Iterable[Edit]) -> list[dict[str, Any]]:
     return [edit.model_dump(mode="json", exclude_none=True) for edit in edits]
 
 
+def edits_from_json(values: Iterable[Mapping[str, Any]]) -> tuple[Edit, ...]:
+    """The edits that `edits_to_json` wrote.
+
+    Raises:
+        ValueError: they are none.
+    """
+    return _ADAPTER.validate_python(list(values))
+
+
 def edited(build: Callable[..., nn.Module], edits: Sequence[dict[str, Any]]) -> Callable[..., nn.Module]:
     """A function that builds what `build` builds, with the edits applied; it takes the same arguments.
 
     Raises:
         ValueError: the edits are none.
     """
-    parsed = _ADAPTER.validate_python(list(edits))
+    parsed = edits_from_json(edits)
 
     @functools.wraps(build)
     def build_edited(*args: Any, **kwargs: Any) -> nn.Module:
