@@ -23,6 +23,7 @@ from wisp import exploration, pipeline, rounds, search_settings
 from wisp.data.folders import load_dataset
 from wisp.data.inspection import inspect_folder
 from wisp.errors import InputError, RecipeError, TrainingError
+from wisp.exploration import _seconds_per_epoch
 from wisp.latency_probe import RememberedLatencies
 from wisp.models import build
 from wisp.models.starts import pack_weights, start_of_digest
@@ -384,7 +385,6 @@ def test_what_was_trained_is_preferred_to_what_was_only_measured() -> None:
     assert exploration._best_of_each([supernet, *measured, *trained, running]) == [trained[1]]
     assert exploration._best_of_each([supernet, *measured, running]) == measured
     assert exploration._best_of_each([supernet]) == []
-    assert exploration._seconds_per_epoch(trained[1]) == 2.0  # setting it up is no part of an epoch
 
 
 def test_latencies_are_measured_once_for_all_time(tmp_path: Path) -> None:
@@ -453,16 +453,21 @@ def test_a_search_without_time_has_one_candidate_all_the_same(
     assert outcome.artifact.is_file()
 
 
-def test_a_search_of_a_supernet_alone_says_how_to_go_on(
+def test_one_trial_of_a_supernet_is_a_network_to_go_on_with(
     data: Path, tmp_path: Path, by_formula: type[ByFormula]
 ) -> None:
-    settings = settings_for(
-        data, tmp_path / "out", SearchSettings(strategy="supernet", sizes=(32,), trials=1)
-    )
-    with pytest.raises(
-        TrainingError, match=r"--resume and a larger --budget \(or --trials\), or use wisp optimize"
-    ):
-        optimize(settings, progress=False)
+    """The supernet itself is none."""
+    out = tmp_path / "out"
+    settings = settings_for(data, out, SearchSettings(strategy="supernet", sizes=(32, 32), trials=1))
+    assert optimize(settings, progress=False).chosen.epochs > 0
+    assert [trial.proposal.elastic for trial in stored(out)] == [True, False]
+
+
+def test_the_seconds_of_an_epoch_are_those_that_were_measured() -> None:
+    trial = StoredTrial(0, Proposal((0,), 8), Result(0.5, 7, 9.0, epoch_seconds=2.0))
+    assert _seconds_per_epoch(trial) == 2.0
+    older = replace(trial, result=Result(0.5, 7, 9.0))
+    assert _seconds_per_epoch(older) is None  # they are measured anew
 
 
 def test_the_default_with_augmentation_is_evolution() -> None:

@@ -29,6 +29,21 @@ def test_the_file_appears_whole_at_the_end(tmp_path: Path) -> None:
     assert names(target.parent) == ["model.onnx"]
 
 
+def test_the_content_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "state.json"
+    real, seen = os.fsync, []
+
+    def fsync(number: int) -> None:
+        seen.append((os.fstat(number).st_size, target.exists()))
+        real(number)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_text(target, "whole")
+    assert seen == [(5, False)]
+
+
 def test_the_old_file_stays_until_then(tmp_path: Path) -> None:
     target = tmp_path / "state.json"
     target.write_text("old")

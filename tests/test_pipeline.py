@@ -26,6 +26,7 @@ from wisp.records import TEST, VAL, Measurement
 from wisp.runtime import Classifier
 from wisp.score import Baseline
 from wisp.search.ladder import ladder
+from wisp.train.folder_lock import sole_use
 from wisp.train.recipe import Recipe
 from wisp.train.run import RUN_FILES, read_run
 
@@ -126,6 +127,7 @@ def test_the_output_folder_is_the_chosen_run(job: tuple[Outcome, list[str]]) -> 
         *(name for name in RUN_FILES if name not in {"checkpoint.pt", "model.py", "compression.json"}),
         "optimize.json",
         "candidates",
+        ".wisp.lock",
     }
     run = read_run(out)
     assert run.is_complete
@@ -287,6 +289,41 @@ def test_overwrite_replaces_an_earlier_job(
     assert outcome.report.read_text() != "old"
     assert len(trained) == 2
     assert outcome.chosen.candidate.name == "wisp-500k-16px"  # the cheapest reaches F1 0
+
+
+def test_overwrite_replaces_what_a_killed_search_left(data: Path, tmp_path: Path) -> None:
+    """Killed in the middle of a transaction, SQLite leaves its journal; killed at its first file, half of one."""
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("trials.db", "trials.db-journal", ".part-0123456789abcdef.json"):
+        (out / name).write_bytes(b"?")
+    optimize(settings_for(data, out, target_f1=0.0), overwrite=True, progress=False)
+    assert not list(out.glob("trials.db*")) + list(out.glob(".part-*"))
+
+
+def test_half_a_file_is_nothing_to_go_on_with(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".part-0123456789abcdef.json").write_text("{")
+    optimize(settings_for(data, out, target_f1=0.0), resume=True, progress=False)
+    assert not list(out.glob(".part-*"))
+
+
+def test_one_command_at_a_time_in_a_folder(
+    job: tuple[Outcome, list[str]], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = job[0].settings.out
+    before = (out / "optimize.json").read_bytes()
+    with sole_use(out):
+        for option in ("--resume", "--overwrite"):
+            with pytest.raises(InputError, match=r"another wisp command is at work here; wait for it to end"):
+                optimize(job[0].settings, **{option.strip("-"): True}, progress=False)
+    assert (out / "optimize.json").read_bytes() == before
+    run_folder = tmp_path / "run"
+    with sole_use(run_folder):
+        assert run_cli(["train", str(data), "--out", str(run_folder), "--epochs", "1"]) == 2
+    assert "another wisp command is at work here" in capsys.readouterr().err
+    assert [path.name for path in run_folder.iterdir()] == [".wisp.lock"]
 
 
 def test_an_earlier_job_is_not_given_up_for_photos_that_cannot_be_used(data: Path, tmp_path: Path) -> None:

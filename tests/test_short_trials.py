@@ -23,7 +23,7 @@ from wisp.search.study import Assignment
 from wisp.search.supernet import largest, smallest, supernet_space
 from wisp.short_trials import ShortTraining
 from wisp.train import elastic, loop
-from wisp.train.run import describe_data
+from wisp.train.run import describe_data, open_run, remove_run
 
 SPACE = Space(
     3,
@@ -87,10 +87,11 @@ def test_trained_passed_on_and_measured(training: ShortTraining) -> None:
 
 
 def test_a_trial_that_killed_its_workers_is_a_result(training: ShortTraining) -> None:
-    checkpoint = training.folder / "00007" / "checkpoint.pt"
+    assignment = Assignment(7, Proposal(SMALL, 4), None)
+    checkpoint = training.folder_of(assignment) / "checkpoint.pt"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
-    outcome = training.failed(Assignment(7, Proposal(SMALL, 4), None), "out of memory")
+    outcome = training.failed(assignment, "out of memory")
     assert outcome.result == Result(0.0, SPACE.cost(SMALL).macs, 0.0, "out of memory")
     assert outcome.weights is None
     assert list(training.folder.iterdir()) == []
@@ -221,6 +222,30 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
     again = training(Assignment(5, Proposal(SMALL, 4), None))
     assert again.result.f1 == whole.result.f1
     assert again.weights == whole.weights
+
+
+def test_an_epoch_takes_as_long_in_a_training_that_time_cut(training: ShortTraining) -> None:
+    """The finals are planned by it."""
+    for deadline, epochs in ((None, 4), (time.time(), 1)):
+        result = dataclasses.replace(training, deadline=deadline)(
+            Assignment(6, Proposal(SMALL, 4), None)
+        ).result
+        assert result.epoch_seconds * epochs == pytest.approx(result.seconds - result.setup_seconds)
+        assert result.epoch_seconds > 0
+    assert training(Assignment(6, Proposal(SMALL, 0), None)).result.epoch_seconds == 0  # only measured
+
+
+def test_what_another_search_left_under_the_number_is_not_in_the_way(training: ShortTraining) -> None:
+    """A machine of a cluster keeps what it was doing when it was cut off."""
+    assignment = Assignment(6, Proposal(SMALL, 2), None)
+    other = dataclasses.replace(training, seed=2)
+    recipe = other.trial_recipe(6, assignment.proposal)
+    arch = SPACE.decode(SMALL).arch
+    left = open_run(other.folder_of(assignment), recipe, arch, dict(training.described))
+    again = open_run(training.folder_of(assignment), training.trial_recipe(6, assignment.proposal), arch, {})
+    remove_run(again.folder)
+    assert not training(assignment).result.error
+    assert list(training.folder.iterdir()) == [left.folder]
 
 
 def test_a_network_without_a_parent_begins_with_the_init(training: ShortTraining) -> None:

@@ -167,7 +167,7 @@ def explore(
             best = _search(study, budget, seconds, searching, out, progress=progress)
             # From here on the search is over, also for a resumed job: the plans below name these networks.
             finalists = [
-                Finalist(trial.proposal.genes, _seconds_per_epoch(trial) if trial.proposal.epochs else None)
+                Finalist(trial.proposal.genes, _seconds_per_epoch(trial))
                 for trial in _finalists(best, _MOST_FINALISTS * least, target_f1)
             ]
             budget.keep_finalists(finalists)
@@ -281,10 +281,10 @@ def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | Non
     return [trials[index] for index in chosen[:count]]
 
 
-def _seconds_per_epoch(trial: StoredTrial) -> float:
-    """As it was trained in the search: validation included, and with the others beside it."""
+def _seconds_per_epoch(trial: StoredTrial) -> float | None:
+    """As it was trained in the search, with the others beside it; None where it was not."""
     assert trial.result is not None  # noqa: S101  (finalists have one)
-    return (trial.result.seconds - trial.result.setup_seconds) / trial.proposal.epochs
+    return trial.result.epoch_seconds or None
 
 
 def _summarise(

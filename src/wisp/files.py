@@ -17,7 +17,8 @@ from typing import Any
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it replaces `path` in one step, else it is removed.
 
-    The folder is made where missing. The temporary name keeps the suffix, since some writers look at it.
+    The folder is made where missing. The temporary name keeps the suffix, since some writers look at it. The content is
+    on the disk before it has its name: a machine that loses its power does not find an empty file there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not mkstemp, which makes files private (0600): to undo that takes the umask, and reading it changes it for all
@@ -26,6 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary.touch(exist_ok=False)
     try:
         yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         with suppress(FileNotFoundError):

@@ -31,7 +31,8 @@ from wisp.search.ladder import LADDER, ladder
 from wisp.search.limits import Limits
 from wisp.search.selection import choose
 from wisp.search.strategies import STRATEGIES
-from wisp.search_settings import DATABASE, SearchSettings, is_worth_searching
+from wisp.search_settings import DATABASE, JOURNAL, SearchSettings, is_worth_searching
+from wisp.train.folder_lock import sole_use
 from wisp.train.photos import load_photos
 from wisp.train.run import (
     ARTIFACT,
@@ -76,16 +77,29 @@ def optimize(
     dataset = load_dataset(settings.data, progress=progress)
     resuming = resume and (settings.out / STATE).is_file()
     settings = _decided(settings, dataset, resuming=resuming)
-    if settings.search is None:
-        every = ladder(len(dataset.classes), max_macs=settings.max_macs)
-    contents = (*RUN_FILES, STATE, CANDIDATES, DATABASE, LATENCIES, OWNER, SUMMARY, TRIALS)
+    every = ladder(len(dataset.classes), max_macs=settings.max_macs) if settings.search is None else ()
+    contents = (*RUN_FILES, STATE, CANDIDATES, DATABASE, JOURNAL, LATENCIES, OWNER, SUMMARY, TRIALS)
     if not resuming:
         check_folder(settings.out, contents=contents, overwrite=overwrite)
     inspection, _ = inspect_folder(settings.data, progress=progress)
     _check_photos(inspection, dataset, settings)
-    if not resuming:  # only now: an earlier job is not given up for photos that cannot be used
-        prepare_folder(settings.out, contents=contents, overwrite=overwrite)
-    budget = _begin(settings, started, resuming=resuming)
+    with sole_use(settings.out):
+        if not resuming:  # only now: an earlier job is not given up for photos that cannot be used
+            prepare_folder(settings.out, contents=contents, overwrite=overwrite)
+        budget = _begin(settings, started, resuming=resuming)
+        return _spend(settings, dataset, inspection, budget, every, progress=progress)
+
+
+def _spend(
+    settings: Settings,
+    dataset: Dataset,
+    inspection: Inspection,
+    budget: Budget,
+    every: Sequence[Candidate],
+    *,
+    progress: bool,
+) -> Outcome:
+    """Decode, train and choose until the budget is used up; `every` is the ladder, where there is no search."""
     described = describe_data(dataset, progress=progress)
     if settings.search is not None:
         photos = sum(len(dataset.split(split)) for split in (TRAIN, VAL, TEST))

@@ -16,6 +16,7 @@ from wisp.search.strategies import default_strategy, make_strategy, unit_epochs
 from wisp.search.supernet import supernet_space
 
 DATABASE = "trials.db"
+JOURNAL = f"{DATABASE}-journal"  # SQLite's, of a process that was killed while it wrote
 SEARCH_SHARE = 0.4  # of the whole budget; the rest trains the best of the search for longer
 # When a search is worth more than the ladder. Below five minutes, starting, decoding and exporting take what it would
 # search with. And the unit of training (150 of them make a search) must tell good networks from bad ones: at least 5
@@ -116,7 +117,7 @@ class SearchSettings:
         return replace(search, strategy=strategy)
 
     def _space(self, num_classes: int) -> Space:
-        sizes = tuple(sorted(self.sizes or Space(num_classes).image_size))
+        sizes = tuple(sorted(set(self.sizes or Space(num_classes).image_size)))
         return Space(num_classes, image_size=sizes, augmentation=self.strengths)
 
     def _sampler(self, num_classes: int) -> Sampler:

@@ -6,12 +6,14 @@ What a trial leaves is its F1 on validation and its weights, as bytes that trave
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,6 +39,15 @@ from wisp.train.run import CHECKPOINT, open_run, remove_run
 from wisp.train.threads import one_thread, own_bar_lock
 
 _CALIBRATION_STEPS = 20  # batches that set the BatchNorm statistics of weights that are only measured
+
+
+class _Done(NamedTuple):
+    """Validation F1, the weights behind it, and the seconds of training and validation alone; of one epoch too."""
+
+    f1: float
+    state: dict[str, Tensor]
+    seconds: float
+    epoch_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,20 +91,31 @@ class ShortTraining:
         work = self._train_supernet if proposal.elastic else self._train if proposal.epochs else self._measure
         try:
             with one_thread():
-                f1, state, trained = work(assignment, candidate)
+                done = work(assignment, candidate)
         except TrainingError as error:
             return Outcome(Result(0.0, macs, time.monotonic() - began, str(error)))
-        weights = pack_weights(state, candidate.arch, elastic=proposal.elastic) if state else None
+        weights = pack_weights(done.state, candidate.arch, elastic=proposal.elastic) if done.state else None
         seconds = time.monotonic() - began
-        setup = max(0.0, seconds - trained)  # of a resumed one, less than there was
-        return Outcome(Result(f1, macs, seconds, setup_seconds=setup), weights)
+        setup = max(0.0, seconds - done.seconds)  # of a resumed one, less than there was
+        result = Result(done.f1, macs, seconds, setup_seconds=setup, epoch_seconds=done.epoch_seconds)
+        return Outcome(result, weights)
 
     def failed(self, assignment: Assignment, reason: str) -> Outcome:
         """What stands for a trial whose worker died whenever it was begun; its checkpoint here is removed."""
         with suppress(OSError):
-            remove_run(self.folder / f"{assignment.number:05d}")
+            remove_run(self.folder_of(assignment))
         macs = self.space.cost(assignment.proposal.genes).macs
         return Outcome(Result(0.0, macs, 0.0, reason))
+
+    def folder_of(self, assignment: Assignment) -> Path:
+        """Where a trial keeps its checkpoint: a folder of its number, and of all that decides it.
+
+        A machine of a cluster may still have what an earlier search left there under the same number.
+        """
+        proposal = assignment.proposal
+        decides = [asdict(self.trial_recipe(assignment.number, proposal)), proposal.to_json(), self.init]
+        text = json.dumps([*decides, self.described.get("digest")])
+        return self.folder / f"{assignment.number:05d}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     def trial_recipe(self, number: int, proposal: Proposal) -> Recipe:
         """The recipe of trial `number`."""
@@ -105,10 +127,9 @@ class ShortTraining:
             seed=(self.seed * 1_000_003 + number) % 2**31,
         )
 
-    def _train(self, assignment: Assignment, candidate: Candidate) -> tuple[float, dict[str, Tensor], float]:
-        """Validation F1, the weights behind it, and the seconds of training and validation alone."""
+    def _train(self, assignment: Assignment, candidate: Candidate) -> _Done:
         recipe = self.trial_recipe(assignment.number, assignment.proposal)
-        folder = self.folder / f"{assignment.number:05d}"
+        folder = self.folder_of(assignment)
         run = open_run(folder, recipe, candidate.arch, dict(self.described), resume=True)
         result = train(
             run,
@@ -120,12 +141,11 @@ class ShortTraining:
         )
         state = run.load_model().state_dict()
         remove_run(folder)
-        return result.f1_val or 0.0, state, result.seconds
+        per_epoch = result.seconds / result.epochs if result.epochs else 0.0
+        return _Done(result.f1_val or 0.0, state, result.seconds, per_epoch)
 
-    def _train_supernet(
-        self, assignment: Assignment, candidate: Candidate
-    ) -> tuple[float, dict[str, Tensor], float]:
-        """Validation F1 of the largest network, the weights that all share, and the seconds as of `_train`."""
+    def _train_supernet(self, assignment: Assignment, candidate: Candidate) -> _Done:
+        """F1 is that of the largest network; the weights are those that all share."""
         recipe = self.trial_recipe(assignment.number, assignment.proposal)
         photos, val = load_photos(
             _dataset(self.data), recipe, skip_unreadable=self.skip_unreadable, progress=False
@@ -141,7 +161,7 @@ class ShortTraining:
 
         device = alone().device
         began = time.monotonic()
-        checkpoint = self.folder / f"{assignment.number:05d}" / CHECKPOINT
+        checkpoint = self.folder_of(assignment) / CHECKPOINT
         checkpoint.parent.mkdir(parents=True, exist_ok=True)
         model = train_elastic(
             Family((candidate.arch, candidate.image_size), network(smallest(part)), draw),
@@ -155,14 +175,12 @@ class ShortTraining:
         f1 = measure_f1(model, val, candidate.arch.num_classes, device)
         trained = time.monotonic() - began
         remove_run(checkpoint.parent)
-        return f1, model.state_dict(), trained
+        return _Done(f1, model.state_dict(), trained)
 
-    def _measure(
-        self, assignment: Assignment, candidate: Candidate
-    ) -> tuple[float, dict[str, Tensor], float]:
+    def _measure(self, assignment: Assignment, candidate: Candidate) -> _Done:
         """What the start's weights are worth in this network, once its BatchNorms have seen some photos.
 
-        Nothing begins where only was measured: there are no weights. The seconds are as of `_train`.
+        Nothing begins where only was measured: there are no weights.
         """
         recipe = self.trial_recipe(assignment.number, assignment.proposal).replace(epochs=1)
         photos, val = load_photos(
@@ -188,7 +206,7 @@ class ShortTraining:
                 )
                 model.train()(images)
         f1 = measure_f1(model, val, candidate.arch.num_classes, device)
-        return f1, {}, time.monotonic() - began
+        return _Done(f1, {}, time.monotonic() - began)
 
     def _start(self, assignment: Assignment, candidate: Candidate, model: nn.Module) -> None:
         """Begin with the weights that came along, or with those of `init`."""

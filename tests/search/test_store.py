@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
 
 from wisp.errors import InputError
 from wisp.search import study as study_module
@@ -24,7 +26,7 @@ from wisp.search.halving import Halving, RandomSource
 from wisp.search.sampling import Sampler
 from wisp.search.simulation import LearningCurves, SimulatedExecutor, SimulatedTraining
 from wisp.search.space import Space
-from wisp.search.store import TrialStore, begun_with
+from wisp.search.store import _CLAIMS, _WEIGHTS, TrialStore, begun_with
 from wisp.search.strategy import Proposal, Result
 from wisp.search.study import Assignment, Outcome, Study
 
@@ -258,6 +260,51 @@ def test_a_trial_that_kills_the_whole_job_fails_in_the_end(tmp_path: Path) -> No
     assert [bool(trial.result and trial.result.error) for trial in trials] == [False, True, False, False]
 
 
+def test_to_be_asked_to_stop_is_not_to_die(tmp_path: Path) -> None:
+    """However often somebody pauses a search in its second trial, the trial goes on."""
+    for _ in range(7):
+        study = drive(tmp_path / "trials.db", 4)
+        training = study.function
+
+        def paused(assignment: Assignment, training: Any = training) -> Outcome:
+            if assignment.number == 1:
+                raise KeyboardInterrupt
+            outcome: Outcome = training(assignment)
+            return outcome
+
+        study.function = paused
+        study.failed = lambda assignment, reason: Outcome(Result(0.0, 7, 0.0, reason))
+        with pytest.raises(KeyboardInterrupt):
+            study.run()
+        study.store.close()
+    study = drive(tmp_path / "trials.db", 4)
+    study.failed = lambda assignment, reason: Outcome(Result(0.0, 7, 0.0, reason))
+    trials = study.run()
+    study.store.close()
+    assert [bool(trial.result and not trial.result.error) for trial in trials] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("suffix", "milliseconds"), [("", 60_000), ("?timeout=7", 7_000)], ids=["ours", "the user's"]
+)
+def test_a_sqlite_file_given_as_a_url_is_waited_for(tmp_path: Path, suffix: str, milliseconds: int) -> None:
+    for url in (f"sqlite:///{tmp_path / 'trials.db'}{suffix}", tmp_path / "a?b" / "trials.db"):
+        store = TrialStore(url, "search", {})
+        with store.turn() as turn:
+            waits = turn._connection.scalar(sa.text("PRAGMA busy_timeout"))
+        store.close()
+        assert waits == (milliseconds if isinstance(url, str) else 60_000)
+    assert (tmp_path / "a?b" / "trials.db").stat().st_size > 0
+    assert begun_with(tmp_path / "a?b" / "trials.db", "search") == {}
+
+
+def test_other_databases_hold_as_much() -> None:
+    """MySQL chooses the type by the length; its plain BLOB ends at 64 kB, its FLOAT at steps of two minutes."""
+    made = str(sa.schema.CreateTable(_WEIGHTS).compile(dialect=mysql.dialect()))
+    assert "BLOB(1073741824)" in made
+    assert "DOUBLE" in str(sa.schema.CreateTable(_CLAIMS).compile(dialect=mysql.dialect()))
+
+
 def _finished(database: Path, least: int) -> bool:
     if not database.exists():
         return False
@@ -275,13 +322,20 @@ def share(url: str, tmp_path: Path) -> None:
     driver = str(Path(__file__).with_name("search_driver.py"))
     others = [subprocess.Popen([sys.executable, driver, url, name, "200"]) for name in ("one", "two")]
     store = TrialStore(url, "shared", {"seed": 3})
-    began = time.monotonic()
-    while len(list(tmp_path.glob("ran-*"))) < 2 or sum(bool(trial.result) for trial in store.trials()) < 12:
-        assert time.monotonic() - began < 120
-        time.sleep(0.05)
-    others[0].kill()
-    others[0].wait()
-    assert others[1].wait(timeout=200) == 0
+    try:
+        began = time.monotonic()
+        while (
+            len(list(tmp_path.glob("ran-*"))) < 2 or sum(bool(trial.result) for trial in store.trials()) < 12
+        ):
+            assert time.monotonic() - began < 120
+            time.sleep(0.05)
+        others[0].kill()
+        others[0].wait()
+        assert others[1].wait(timeout=200) == 0
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
     time.sleep(0.6)  # the dead have been silent for longer than the lease
     study = drive(url, 200, "three")
     trials = study.run()
@@ -333,16 +387,18 @@ def postgres(tmp_path: Path) -> Iterator[str]:
     )
     url = f"postgresql+pg8000://wisp@127.0.0.1:{port}/postgres"
     began = time.monotonic()
-    while True:
-        try:
-            TrialStore(url, "hello", {}).close()
-            break
-        except InputError:
-            assert time.monotonic() - began < 60
-            time.sleep(0.1)
-    yield url
-    process.send_signal(signal.SIGINT)  # its clients are dismissed
-    process.wait(timeout=60)
+    try:
+        while True:
+            try:
+                TrialStore(url, "hello", {}).close()
+                break
+            except InputError:
+                assert time.monotonic() - began < 60
+                time.sleep(0.1)
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)  # its clients are dismissed
+        process.wait(timeout=60)
 
 
 def _free_port() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tomllib
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,21 +108,13 @@ def train(
     from wisp.models import find_start
     from wisp.records import TRAIN
     from wisp.train.distributed import processes
+    from wisp.train.folder_lock import sole_use
     from wisp.train.loop import train as run_training
     from wisp.train.recipe import Recipe
     from wisp.train.run import CHECKPOINT, RECIPE, describe_data, open_run, read_run
     from wisp.train.teacher import load_teacher
 
-    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
-        raise DataError(
-            f"--out {out}: inside {data}, where it would count as a class; name a folder elsewhere"
-        )
-    if resume and overwrite:
-        raise RecipeError(
-            "--resume and --overwrite: one goes on with the run, the other replaces it; give one"
-        )
-    if pretrained and init != "scratch":
-        raise RecipeError("--init and --pretrained: both say what to begin with; give one")
+    _check_options(data, out, init, pretrained, replaces=overwrite and resume)
     torch.set_num_threads(threads)
     resuming = resume and (out / RECIPE).is_file()
     recipe = Recipe.load(out / RECIPE) if resuming and recipe_file is None else Recipe()
@@ -137,7 +130,7 @@ def train(
     else:
         arch = _network(model or "wisp-2m", len(dataset.classes), recipe.image_size)
 
-    with processes(device) as procs:
+    with processes(device) as procs, ExitStack() as held:
         # Before the run folder is made: weights that cannot be used leave none behind.
         teacher = load_teacher(teachers, dataset.classes, procs.device) if teachers else None
         start = find_start(init, arch)
@@ -148,6 +141,7 @@ def train(
             described = describe_data(dataset, teachers=teachers, pretrained=pretrained, start=start)
             if not resuming:
                 _decode(dataset, recipe, out, overwrite=overwrite or resume, skip_unreadable=skip_unreadable)
+            held.enter_context(sole_use(out))
             open_run(out, recipe, arch, described, resume=resume, overwrite=overwrite)
         procs.barrier()
         try:
@@ -165,6 +159,19 @@ def train(
             raise
     if procs.is_first:
         click.echo(_told(result, out))
+
+
+def _check_options(data: Path, out: Path, init: str, pretrained: str | None, *, replaces: bool) -> None:
+    if data.is_dir() and out.resolve().is_relative_to(data.resolve()):
+        raise DataError(
+            f"--out {out}: inside {data}, where it would count as a class; name a folder elsewhere"
+        )
+    if replaces:
+        raise RecipeError(
+            "--resume and --overwrite: one goes on with the run, the other replaces it; give one"
+        )
+    if pretrained and init != "scratch":
+        raise RecipeError("--init and --pretrained: both say what to begin with; give one")
 
 
 def _told(result: TrainResult, out: Path) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from wisp.errors import InputError
 from wisp.search.strategy import Proposal, Result
 
+_LARGEST_WEIGHTS = 1 << 30  # bytes; databases that choose a type by it (MySQL) take one that holds them
+_SQLITE_WAIT_SECONDS = 60.0  # for another process's turn
 _TABLES = sa.MetaData()
 _STUDIES = sa.Table(
     "wisp_studies",
@@ -44,7 +46,7 @@ _CLAIMS = sa.Table(  # trials that run, and who runs them
     sa.Column("study", sa.String(200), primary_key=True),
     sa.Column("trial", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("owner", sa.String(500), nullable=False),
-    sa.Column("seen", sa.Float, nullable=False),  # time.time() of the owner's last sign of life
+    sa.Column("seen", sa.Double, nullable=False),  # time.time() of the owner's last sign of life
     sa.Column("begun", sa.Integer, nullable=False),  # how often, this time included
 )
 _WEIGHTS = sa.Table(
@@ -52,7 +54,7 @@ _WEIGHTS = sa.Table(
     _TABLES,
     sa.Column("study", sa.String(200), primary_key=True),
     sa.Column("trial", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("data", sa.LargeBinary(_LARGEST_WEIGHTS), nullable=False),
 )
 
 
@@ -243,6 +245,12 @@ class Turn:
         if weights is not None:
             self._connection.execute(_WEIGHTS.insert().values(study=self._study, trial=trial, data=weights))
 
+    def put_down(self, trials: Iterable[int]) -> None:
+        """These trials end with their process, which was asked to stop: that they were begun does not count."""
+        for trial in trials:
+            values = {"begun": _CLAIMS.c.begun - 1}
+            self._connection.execute(_CLAIMS.update().where(*self._claim(trial)).values(**values))
+
     def owner(self, trial: int) -> str | None:
         """Who runs a trial; None where nobody does."""
         owner = self._connection.scalar(sa.select(_CLAIMS.c.owner).where(*self._claim(trial)))
@@ -314,10 +322,13 @@ def _open(url: str | Path) -> sa.Engine:
     text = str(url)
     try:
         if "://" not in text:
-            path = Path(text)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60.0})
-        return sa.create_engine(text, pool_pre_ping=True)
+            Path(text).parent.mkdir(parents=True, exist_ok=True)
+            parsed = sa.URL.create("sqlite", database=text)
+        else:
+            parsed = sa.make_url(text)
+        waits = parsed.get_backend_name() == "sqlite" and "timeout" not in parsed.query
+        options = {"timeout": _SQLITE_WAIT_SECONDS} if waits else {}
+        return sa.create_engine(parsed, pool_pre_ping="://" in text, connect_args=options)
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, OSError) as error:
         raise InputError(
             f"--storage {text.partition('://')[0]}: cannot be used ({_line(error)}); give a SQLAlchemy URL such as "

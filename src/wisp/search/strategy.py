@@ -46,6 +46,8 @@ class Result:
         error: why it failed; empty where it did not.
         setup_seconds: of these seconds, those beside training and validation: reading photos, building the network,
             handing its weights on.
+        epoch_seconds: of one epoch, validation included; 0 where none was trained or the log is an older one. The
+            other seconds do not tell it: time may end a training early, and a resumed one counts from there.
     """
 
     f1: float
@@ -53,6 +55,7 @@ class Result:
     seconds: float
     error: str = ""
     setup_seconds: float = 0.0
+    epoch_seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary that `json.dumps` takes."""

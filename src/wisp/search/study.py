@@ -82,10 +82,15 @@ class Study:
             WispError: the executor cannot go on.
         """
         running = self.executor.run(self.function, self._assignments(), self.failed)
-        with self._signs(), closing(running) as outcomes:
-            for assignment, outcome in outcomes:
-                with self._counted(), self.store.turn() as turn:
-                    self._take(turn, assignment.number, outcome)
+        try:
+            with self._signs(), closing(running) as outcomes:
+                for assignment, outcome in outcomes:
+                    with self._counted(), self.store.turn() as turn:
+                        self._take(turn, assignment.number, outcome)
+        except KeyboardInterrupt:  # what ran did not die: it was asked to stop, and goes on with --resume
+            with suppress(InputError), self.store.turn() as turn:
+                turn.put_down(self._mine)
+            raise
         return self.store.trials()
 
     def _assignments(self) -> Iterator[Assignment | None]:
@@ -132,7 +137,9 @@ class Study:
 
     @property
     def _is_full(self) -> bool:
-        return self.most_trials is not None and len(self._proposals) >= self.most_trials
+        return (
+            self.most_trials is not None and len(self._proposals) >= self.most_trials and self._has_candidate
+        )
 
     def _propose(self, turn: Turn) -> int | None:
         """The strategy's next proposal, written down; None where it waits."""

@@ -28,6 +28,7 @@ from wisp.files import file_sha256, replacing, write_json
 from wisp.models import ArchSpec, Network, SourceArch, Start, build
 from wisp.models.pretrained import DOWNLOAD
 from wisp.records import Dataset
+from wisp.train.folder_lock import LOCK
 from wisp.train.recipe import Recipe
 
 RECIPE, ARCH, DATA, METRICS = "recipe.toml", "arch.json", "data.json", "metrics.jsonl"
@@ -262,7 +263,7 @@ def _remove_leftovers(folder: Path) -> None:
     """What a process that was killed while it wrote left behind: half files, and a start without its recipe."""
     for path in folder.glob(".part-*"):
         path.unlink()
-    names = {path.name for path in folder.glob("*")}
+    names = {path.name for path in folder.glob("*")} - {LOCK}
     if DATA in names and names <= set(_START):
         for name in _START:  # the photos last: without them, nobody would know the rest for a start
             (folder / name).unlink(missing_ok=True)
@@ -290,7 +291,9 @@ def check_folder(folder: Path, *, contents: tuple[str, ...], overwrite: bool) ->
     if folder.is_file():
         raise InputError(f"{folder}: is a file; give a folder with --out")
     present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    if present and not overwrite:
+    present = [name for name in present if name != LOCK]
+    # Half-written files of a killed process alone are nothing to go on with.
+    if any(not name.startswith(".part-") for name in present) and not overwrite:
         raise InputError(
             f"{folder}: not empty; continue it with --resume, replace it with --overwrite, or choose "
             "another --out"
