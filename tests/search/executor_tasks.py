@@ -102,3 +102,24 @@ def slow(task: tuple[Path, int]) -> int:
     (folder / f"began-{number}-{machine}").touch()
     time.sleep(120 if (folder / f"doomed-{machine}").exists() else 0.5)
     return number
+
+
+def wait_for_file(path: Path) -> None:
+    """Take a core until somebody makes the file."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not path.exists():
+        time.sleep(0.02)
+
+
+def work_until_stopped(task: tuple[str, Path]) -> str:
+    """Save when interrupted, as a training does; or be done at once."""
+    kind, folder = task
+    if kind == "long":
+        (folder / f"began-{os.getpid()}").touch()
+        try:
+            wait_for_file(folder / "never")
+        except KeyboardInterrupt:
+            time.sleep(0.5)
+            (folder / f"saved-{os.getpid()}").touch()
+            raise
+    return kind

@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -266,6 +267,80 @@ def test_machines_that_cannot_run_a_trial_end_the_search(ray_cluster: Any) -> No
 
 
 @pytest.mark.slow
+def test_a_search_on_a_busy_cluster_does_not_wait_for_others(ray_cluster: Any, tmp_path: Path) -> None:
+    """They have all of its room first, then half of it, and leave at last."""
+    import ray  # noqa: PLC0415  (an optional part)
+
+    leave = [tmp_path / "first", tmp_path / "second"]
+    others = [
+        ray.remote(num_cpus=1, max_retries=0)(executor_tasks.wait_for_file).remote(path) for path in leave
+    ]
+    wait_for(lambda: ray.available_resources().get("CPU", 0.0) == 0.0)
+    executor = _ray_executor()
+    known: list[int] = []
+    drawn: list[int] = []
+
+    def tasks(enough: Callable[[], bool]) -> Iterator[int]:
+        assert leave[0].exists()  # before, no task could have started
+        while not enough():
+            drawn.append(len(drawn))
+            assert len(drawn) - len(known) <= 1 + leave[1].exists()
+            yield drawn[-1]
+
+    timer = threading.Timer(1.0, leave[0].touch)
+    timer.start()
+    try:
+        for task, _ in executor.run(executor_tasks.same, tasks(lambda: len(known) >= 3)):
+            known.append(task)
+        assert known == drawn == [0, 1, 2]
+        assert ray.wait(others, num_returns=2, timeout=0)[1] == others[1:]  # still at work
+        wait_for(lambda: executor.workers == 1)
+
+        leave[1].touch()
+        end, side_by_side = time.monotonic() + 60, [0]
+        both = tasks(lambda: side_by_side[-1] == 2 or time.monotonic() > end)
+        for task, _ in executor.run(executor_tasks.same, both):
+            side_by_side.append(max(side_by_side[-1], len(drawn) - len(known)))
+            known.append(task)
+        assert side_by_side[-1] == 2
+        assert sorted(known) == drawn
+    finally:
+        timer.join()
+        leave[1].touch()
+
+
+@pytest.mark.slow
+def test_a_cluster_asks_again_only_after_a_result(
+    ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often it looks after its machines meanwhile."""
+    monkeypatch.setattr("wisp.search.cluster._LOOK_SECONDS", 0.02)
+    known: list[int] = []
+    asked: list[int] = []
+
+    def tasks() -> Iterator[tuple[Path, int] | None]:
+        yield tmp_path, 0
+        while not known:
+            asked.append(len(asked))
+            yield None
+        yield tmp_path, 1
+
+    for _, number in _ray_executor().run(executor_tasks.slow, tasks()):
+        known.append(number)
+    assert known == [0, 1]
+    assert len(asked) <= 1
+
+
+@pytest.mark.slow
+def test_a_trial_in_a_cluster_that_is_stopped_can_save(ray_cluster: Any, tmp_path: Path) -> None:
+    tasks = [("long", tmp_path), ("quick", tmp_path)]
+    with closing(_ray_executor().run(executor_tasks.work_until_stopped, tasks)) as results:
+        assert next(results)[1] == "quick"
+        wait_for(lambda: len(pids(tmp_path, "began")) == 1)
+    assert pids(tmp_path, "saved") == pids(tmp_path, "began")
+
+
+@pytest.mark.slow
 def test_a_machine_that_dies_mid_trial_loses_nothing(ray_cluster: Any, tmp_path: Path) -> None:
     third = ray_cluster.add_node(num_cpus=1)
     executor = _ray_executor()
@@ -274,10 +349,11 @@ def test_a_machine_that_dies_mid_trial_loses_nothing(ray_cluster: Any, tmp_path:
     drawn: list[int] = []
     done: set[int] = set()
     died_after: list[int] = []
+    end = time.monotonic() + 240
 
     def tasks() -> Iterator[tuple[Path, int]]:
         """Until the third machine has been killed at work, and a few more; starting a worker may take it a while."""
-        while len(drawn) < 200 and (not died_after or len(drawn) < died_after[0] + 4):
+        while time.monotonic() < end and (not died_after or len(drawn) < died_after[0] + 4):
             drawn.append(len(drawn))
             yield tmp_path, drawn[-1]
 
