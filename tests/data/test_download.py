@@ -398,9 +398,18 @@ def test_an_encoded_body_is_decoded(site: Site, downloader: Downloader, target: 
 
 def test_a_silent_server_times_out(site: Site, target: Path, pauses: list[float]) -> None:
     release = threading.Event()
-    site.script = [lambda _: release.wait(5) and None, whole()]
+
+    def answer(request: _Handler) -> None:
+        (whole() if pauses else lambda _: release.wait(60))(request)
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        object.__setattr__(impatient, "timeout_s", 60.0)  # only the silent one is to be given up
+
+    site.script = [answer]
+    impatient = Downloader(timeout_s=0.2, sleep=pause)
     try:
-        Downloader(timeout_s=0.2, sleep=pauses.append).fetch(site.url, target)
+        impatient.fetch(site.url, target)
     finally:
         release.set()
     assert target.read_bytes() == BODY

@@ -208,7 +208,9 @@ def test_the_listeners_of_these_tests_do_hear(room: Path, marker: str) -> None:
             stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).sendto(
                 b"x", ("127.0.0.1", udp)
             )
-            time.sleep(0.1)
+            end = time.monotonic() + 30
+            while len(listener.heard) < 4 and time.monotonic() < end:
+                time.sleep(0.01)
     assert sorted(listener.heard) == ["abstract", "tcp", "udp", "unix"]
 
 
@@ -342,10 +344,10 @@ def test_an_endless_loop_is_stopped(way: Way, scratch: Path, marker: str) -> Non
 
 
 def test_many_busy_processes_share_one_limit_of_processor_time(own_way: Way, scratch: Path) -> None:
-    busy = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
+    busy = "import os\nfor _ in range(4): os.fork()\nwhile True: pass"
     outcome = own_way.run(busy, scratch, limits=replace(SMALL, cpu_seconds=2))
     assert outcome.limit == "processor time"
-    assert outcome.cpu_seconds < 4
+    assert outcome.cpu_seconds < 16  # with one limit for each of the 16 processes, these could have 32
 
 
 def test_a_sleeper_that_ignores_every_signal_is_stopped(own_way: Way, scratch: Path, marker: str) -> None:

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,9 @@ def test_batches_that_cannot_be_shared(photos: Path, tmp_path: Path) -> None:
 
 
 def _peer(rank: int, port: int, folder: Path, photos: Path, answers: Any) -> None:
-    """One of two processes, as torchrun would start it."""
+    """One of two processes, as torchrun would start it: the meeting place is the starter's."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"TORCHELASTIC_USE_AGENT_STORE": "True"}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
     with processes("cpu") as procs:
@@ -131,16 +132,25 @@ def test_two_processes_are_as_good_as_one(photos: Path, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["wisp.train.loop"])
     answers = context.Queue()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    peers = [context.Process(target=_peer, args=(rank, port, folder, photos, answers)) for rank in range(2)]
-    for peer in peers:
-        peer.start()
-    said = dict(answers.get(timeout=200) for _ in peers)
-    for peer in peers:
-        peer.join()
-    assert [peer.exitcode for peer in peers] == [0, 0]
+    store = dist.TCPStore(
+        "127.0.0.1", 0, is_master=True, wait_for_workers=False
+    )  # its port is its own at once
+    peers = [
+        context.Process(target=_peer, args=(rank, store.port, folder, photos, answers), daemon=True)
+        for rank in range(2)
+    ]
+    try:
+        for peer in peers:
+            peer.start()
+        wait([peer.sentinel for peer in peers], timeout=200)
+        for peer in peers:  # with the other one gone, it ends soon or never
+            peer.join(60)
+        assert [peer.exitcode for peer in peers] == [0, 0]
+    finally:
+        for peer in peers:
+            if peer.is_alive():
+                peer.kill()
+    said = dict(answers.get(timeout=60) for _ in peers)
     shared = {"mean": 0.5, "any": [True, False], "epochs": 3}
     assert said[0] == {"first": True, "slice": [0, 1, 2], **shared}
     assert said[1] == {"first": False, "slice": [3, 4, 5], **shared}
