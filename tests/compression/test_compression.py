@@ -255,6 +255,35 @@ def test_a_finished_run_of_other_wishes_is_not_taken_for_this_one(trained, photo
 
 
 @pytest.mark.slow
+def test_overwriting_that_was_interrupted_goes_on(trained, photos, tmp_path, in_steps, monkeypatch):
+    """Over a finished run of other wishes, which the last step must not meet."""
+    out = tmp_path / "parts"
+    subject, dataset = read_subject(str(trained)), load_dataset(photos)
+    quiet(subject, Options("lowrank", ratio=0.8), out=out)
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "train", killed)
+        with pytest.raises(KeyboardInterrupt):
+            quiet(subject, IN_STEPS, dataset=dataset, out=out, overwrite=True)
+    resumed = quiet(subject, IN_STEPS, dataset=dataset, out=out, resume=True)
+    assert resumed.change == in_steps[1].change
+    assert same_bits(in_steps[0], out)
+
+
+@pytest.mark.slow
+def test_where_nothing_had_to_go_a_resumed_call_says_the_same(trained, photos, tmp_path):
+    subject, dataset = read_subject(str(trained)), load_dataset(photos)
+    options = Options("prune", max_macs=10**9, steps=2)
+    first = quiet(subject, options, dataset=dataset, out=tmp_path / "same")
+    assert first.change.edits == ()
+    again = quiet(subject, options, dataset=dataset, out=tmp_path / "same", resume=True)
+    assert again.change == first.change
+
+
+@pytest.mark.slow
 def test_resuming_with_another_wish_is_refused(trained, photos, tmp_path):
     subject, dataset = read_subject(str(trained)), load_dataset(photos)
     quiet(subject, Options("prune", ratio=0.5, epochs=1), dataset=dataset, out=tmp_path / "small")

@@ -202,6 +202,8 @@ def _read_finished(subject: Subject, options: Options, tuner: Tuner) -> Compress
         change = Change.from_json(told)
     except (OSError, ValueError, KeyError, TypeError):  # not there, damaged, or of an earlier version
         return None
+    if not change.edits:  # nothing was removed, so nothing was fine-tuned
+        return None
     run = tuner.reopen(change.edits)
     return Compressed(change, run.load_model(), run) if run.is_complete else None
 

@@ -22,7 +22,7 @@ from wisp.train.distributed import Processes
 from wisp.train.loop import train
 from wisp.train.photos import Photos, measure_f1
 from wisp.train.recipe import Recipe
-from wisp.train.run import RUN_FILES, Run, check_folder, open_run, remove_run
+from wisp.train.run import RUN_FILES, Run, check_folder, open_run, prepare_folder, remove_run
 
 _BATCHES, _BATCH = 8, 64  # training photos that importance by gradients looks at
 
@@ -78,6 +78,8 @@ class Tuner:
         """See `wisp.compress.Tune`."""
         is_last = step == self.steps
         folder = self.out if is_last else self.steps_folder / str(step)
+        if self.overwrite and not is_last:  # a resumed call would take the old run for its last step
+            prepare_folder(self.out, contents=RUN_FILES, overwrite=True)
         # Halfway, the network only has to recover enough for the next step to see what matters in it.
         epochs = self.recipe.epochs if is_last else max(1, self.recipe.epochs // 2)
         run = self._open(folder, edits, epochs, overwrite=self.overwrite or not is_last)
