@@ -179,10 +179,11 @@ def compare_runs(
     names = sorted(dataset.classes)
     short = _short_names(resolved)
     samples = labelled_samples(dataset, split)
+    runs = [_exported(folder, dataset) for folder in folders]
     digests = readable_digests(samples, progress=progress)
     compared: list[Compared] = []
     answers: list[npt.NDArray[np.int64]] = []
-    for run, shown in zip([_exported(folder, dataset) for folder in folders], short, strict=True):
+    for run, shown in zip(runs, short, strict=True):
         classifier = Classifier(run.artifact)
         evaluation = evaluate(classifier, dataset, split, baseline=baseline, progress=progress)
         known = [*names, *(name for name in evaluation.classes if name not in names)]

@@ -39,8 +39,7 @@ def jpeg(width=128, height=96):
 def test_from_pixels_to_probabilities(model):
     result = measure_latency(model, repeats=50, warmup=5)
     assert isinstance(result, Latency)
-    assert 0 < result.p50_ms <= result.p99_ms
-    assert result.p50_ms < 1000  # the slowest of 50 may have waited long for a busy processor
+    assert 0 < result.p50_ms <= result.p99_ms < 1000
     assert (result.repeats, result.threads, result.device) == (50, 1, processor_name())
 
 

@@ -344,10 +344,10 @@ def test_an_endless_loop_is_stopped(way: Way, scratch: Path, marker: str) -> Non
 
 
 def test_many_busy_processes_share_one_limit_of_processor_time(own_way: Way, scratch: Path) -> None:
-    busy = "import os\nfor _ in range(4): os.fork()\nwhile True: pass"
+    busy = "import os\nfor _ in range(3): os.fork()\nwhile True: pass"
     outcome = own_way.run(busy, scratch, limits=replace(SMALL, cpu_seconds=2))
     assert outcome.limit == "processor time"
-    assert outcome.cpu_seconds < 16  # with one limit for each of the 16 processes, these could have 32
+    assert outcome.cpu_seconds < 4
 
 
 def test_a_sleeper_that_ignores_every_signal_is_stopped(own_way: Way, scratch: Path, marker: str) -> None:
