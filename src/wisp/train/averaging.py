@@ -12,12 +12,13 @@ from torch import Tensor, nn
 class AveragedTensors:
     """The tensors of an average and of the model that it follows, pair by pair.
 
-    `slow` follows `fast`, tensors of floats; each pair of `counters` (the average's first) is simply equal.
+    `slow` follows `fast`, tensors of floats; `counters` are simply equal to `counted`.
     """
 
     slow: list[Tensor]
     fast: list[Tensor]
-    counters: list[tuple[Tensor, Tensor]]
+    counters: list[Tensor]
+    counted: list[Tensor]
 
 
 def averaged_tensors(average: nn.Module, model: nn.Module) -> AveragedTensors:
@@ -27,10 +28,12 @@ def averaged_tensors(average: nn.Module, model: nn.Module) -> AveragedTensors:
     """
     pairs = list(zip(average.state_dict().values(), model.state_dict().values(), strict=True))
     floats = [pair for pair in pairs if pair[0].is_floating_point()]
+    others = [pair for pair in pairs if not pair[0].is_floating_point()]
     return AveragedTensors(
         slow=[ours for ours, _ in floats],
         fast=[theirs for _, theirs in floats],
-        counters=[pair for pair in pairs if not pair[0].is_floating_point()],
+        counters=[ours for ours, _ in others],
+        counted=[theirs for _, theirs in others],
     )
 
 
@@ -41,6 +44,7 @@ def update_average(tensors: AveragedTensors, *, decay: float, step: int) -> None
     Early on the decay is smaller, (1 + step) / (10 + step), so that the average does not remember the random start.
     """
     decay = min(decay, (1 + step) / (10 + step))
-    for ours, theirs in tensors.counters:
-        ours.copy_(theirs)
-    torch._foreach_lerp_(tensors.slow, tensors.fast, 1 - decay)  # one call instead of hundreds of tiny ones
+    # One call instead of hundreds of tiny ones, each.
+    if tensors.counters:
+        torch._foreach_copy_(tensors.counters, tensors.counted)
+    torch._foreach_lerp_(tensors.slow, tensors.fast, 1 - decay)

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from wisp.errors import RecipeError, TrainingError
 from wisp.files import write_text
-from wisp.models import build
+from wisp.models import ArchSpec, build
 from wisp.records import Dataset
 from wisp.train.averaging import averaged_tensors, update_average
 from wisp.train.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -32,6 +32,7 @@ from wisp.train.photos import epoch_order, load_photos, measure_f1, training_bat
 from wisp.train.recipe import Recipe
 from wisp.train.run import CHECKPOINT, METRICS, RECIPE, Run
 from wisp.train.schedule import warmup_cosine
+from wisp.train.step import Loss, RecordedStep, Step, plain_step
 
 Teacher = Callable[[Tensor], Tensor]
 """Normalised images, n x 3 x H x W, to logits, n x classes."""
@@ -120,7 +121,21 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
         parallel = procs.wrap(model)
         optimizer = make_optimizer(model, recipe)
         generator = torch.Generator()
-        amp = torch.autocast("cuda", dtype=torch.bfloat16) if procs.device.type == "cuda" else nullcontext()
+
+        def batch_loss(images: Tensor, targets: Tensor) -> Tensor:
+            with _mixed_precision(procs.device):
+                logits = parallel(images)
+                loss = weighted_cross_entropy(logits.float(), targets, weights)
+                if teacher is None:
+                    return loss
+                with torch.no_grad():
+                    teacher_logits = teacher(images)
+            follow = distillation_loss(
+                logits.float(), teacher_logits.float(), recipe.distillation_temperature
+            )
+            return torch.lerp(loss, follow, recipe.distillation_weight)
+
+        step_of: Step | None = None  # made with the first batch
 
         at = Progress()
         checkpoint = run.folder / CHECKPOINT
@@ -155,18 +170,9 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
                         taken, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe.learning_rate
                     )
                 parallel.train()
-                with amp:
-                    logits = parallel(images)
-                    loss = weighted_cross_entropy(logits.float(), targets, weights)
-                    if teacher is not None:
-                        with torch.no_grad():
-                            teacher_logits = teacher(images)
-                        follow = distillation_loss(
-                            logits.float(), teacher_logits.float(), recipe.distillation_temperature
-                        )
-                        loss = torch.lerp(loss, follow, recipe.distillation_weight)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                if step_of is None:
+                    step_of = _step_of(run, parallel, batch_loss, images, targets, procs)
+                loss = step_of(images, targets)
                 if recipe.gradient_clip > 0:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
                 optimizer.step()
@@ -204,6 +210,22 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
             checkpoint.unlink(missing_ok=True)
         procs.barrier()
     return _result(run)
+
+
+def _mixed_precision(device: torch.device) -> AbstractContextManager[object]:
+    """On a GPU, 16-bit floats where they are safe; without a cache, as a recorded step converts the weights anew."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False)
+
+
+def _step_of(
+    run: Run, model: nn.Module, loss: Loss, images: Tensor, targets: Tensor, procs: Processes
+) -> Step:
+    """Recorded where it can be: on one GPU, and a network of ours, which does the same in every step."""
+    if procs.device.type == "cuda" and procs.world == 1 and isinstance(run.arch, ArchSpec):
+        return RecordedStep(model, loss, images, targets)
+    return plain_step(model, loss)
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
