@@ -65,7 +65,7 @@ def test_a_plain_step_leaves_the_gradients_of_its_own_batch_alone() -> None:
 def test_recording_leaves_the_model_as_it_was() -> None:
     model = network("cuda")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    RecordedStep(model, loss_of(model, "cuda"), *batches("cuda")[0])
+    RecordedStep(model, loss_of(model, "cuda"), batches("cuda")[0])
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
 
@@ -88,7 +88,7 @@ def test_a_recorded_training_is_the_plain_one(clip: bool) -> None:
         return losses, model
 
     plain_losses, plain = trained(lambda model: plain_step(model, loss_of(model, "cuda")))
-    losses, recorded = trained(lambda model: RecordedStep(model, loss_of(model, "cuda"), *batches("cuda")[0]))
+    losses, recorded = trained(lambda model: RecordedStep(model, loss_of(model, "cuda"), batches("cuda")[0]))
     assert len(set(losses)) == len(losses)  # every batch is a new one
     assert losses == pytest.approx(plain_losses, rel=1e-3)
     for name, tensor in recorded.state_dict().items():

@@ -122,19 +122,20 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
         optimizer = make_optimizer(model, recipe)
         generator = torch.Generator()
 
-        def batch_loss(images: Tensor, targets: Tensor) -> Tensor:
+        def batch_loss(images: Tensor, targets: Tensor, answers: Tensor | None = None) -> Tensor:
             with _mixed_precision(procs.device):
                 logits = parallel(images)
                 loss = weighted_cross_entropy(logits.float(), targets, weights)
                 if teacher is None:
                     return loss
-                with torch.no_grad():
-                    teacher_logits = teacher(images)
-            follow = distillation_loss(
-                logits.float(), teacher_logits.float(), recipe.distillation_temperature
-            )
+                if answers is None:
+                    with torch.no_grad():
+                        answers = teacher(images)
+            follow = distillation_loss(logits.float(), answers.float(), recipe.distillation_temperature)
             return torch.lerp(loss, follow, recipe.distillation_weight)
 
+        views = recipe.distillation_views if teacher is not None else 0
+        answered: dict[tuple[int, int], Tensor] = {}  # the teacher's answers by view and step
         step_of: Step | None = None  # made with the first batch
 
         at = Progress()
@@ -154,10 +155,11 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
         )
         last_epoch = min(recipe.stop_after_epochs or recipe.epochs, recipe.epochs)
         while at.epoch < last_epoch:
-            order_generator = torch.Generator().manual_seed(_seed(recipe.seed, at.epoch, 0))
+            view = at.epoch % views if views else at.epoch
+            order_generator = torch.Generator().manual_seed(_seed(recipe.seed, view, 0))
             order = epoch_order(photos.labels, counts, recipe.balanced_sampling, order_generator)
             if at.step == 0:
-                generator.manual_seed(_seed(recipe.seed, at.epoch, 1))
+                generator.manual_seed(_seed(recipe.seed, view, 1))
                 torch.manual_seed(_seed(recipe.seed, at.epoch, 2 + procs.rank))  # dropout
             while at.step < steps:
                 index = order[at.step * batch_size : (at.step + 1) * batch_size]
@@ -170,9 +172,15 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
                         taken, recipe.epochs * steps, recipe.warmup_epochs * steps, recipe.learning_rate
                     )
                 parallel.train()
+                batch: tuple[Tensor, ...] = images, targets
+                if views and teacher is not None:
+                    if (view, at.step) not in answered:
+                        with torch.no_grad(), _mixed_precision(procs.device):
+                            answered[view, at.step] = teacher(images).float()
+                    batch = (*batch, answered[view, at.step])
                 if step_of is None:
-                    step_of = _step_of(run, parallel, batch_loss, images, targets, procs)
-                loss = step_of(images, targets)
+                    step_of = _step_of(run, parallel, batch_loss, batch, procs)
+                loss = step_of(*batch)
                 if recipe.gradient_clip > 0:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
                 optimizer.step()
@@ -219,12 +227,10 @@ def _mixed_precision(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False)
 
 
-def _step_of(
-    run: Run, model: nn.Module, loss: Loss, images: Tensor, targets: Tensor, procs: Processes
-) -> Step:
+def _step_of(run: Run, model: nn.Module, loss: Loss, batch: tuple[Tensor, ...], procs: Processes) -> Step:
     """Recorded where it can be: on one GPU, and a network of ours, which does the same in every step."""
     if procs.device.type == "cuda" and procs.world == 1 and isinstance(run.arch, ArchSpec):
-        return RecordedStep(model, loss, images, targets)
+        return RecordedStep(model, loss, batch)
     return plain_step(model, loss)
 
 

@@ -6,15 +6,15 @@ Recorded once and replayed as a whole (CUDA graphs), a step is several times fas
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-"""Normalised images, n x 3 x H x W, and soft targets, n x classes, to the loss, a scalar."""
+Loss = Callable[..., Tensor]
+"""A batch (normalised images, n x 3 x H x W, soft targets, n x classes, ...) to the loss, a scalar."""
 
-Step = Callable[[Tensor, Tensor], Tensor]
+Step = Callable[..., Tensor]
 """The same, and the gradients of the parameters are those of this loss afterwards."""
 
 _WARM_UP = 3  # as torch's notes on graphs advise: libraries choose their kernels in the first calls
@@ -23,9 +23,9 @@ _WARM_UP = 3  # as torch's notes on graphs advise: libraries choose their kernel
 def plain_step(model: nn.Module, loss: Loss) -> Step:
     """Forward and backward, call by call."""
 
-    def step(images: Tensor, targets: Tensor) -> Tensor:
+    def step(*batch: Tensor) -> Tensor:
         model.zero_grad(set_to_none=True)
-        value = loss(images, targets)
+        value = loss(*batch)
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
 
@@ -39,37 +39,37 @@ class RecordedStep:
     recorded. Gradients must not be set to None in between.
     """
 
-    def __init__(self, model: nn.Module, loss: Loss, images: Tensor, targets: Tensor) -> None:
+    def __init__(self, model: nn.Module, loss: Loss, batch: Sequence[Tensor]) -> None:
         """Record. The model is left as it was, its running statistics too.
 
         Args:
             model: in training mode, on a CUDA device.
             loss: uses `model`, and nothing that waits for the GPU.
-            images: one batch, for its shape, type and memory format.
-            targets: likewise.
+            batch: one batch, for its shapes, types and memory formats.
         """
         self._reads = loss  # the graph knows addresses alone: freed memory would be somebody else's
-        self._images, self._targets = images.clone(), targets.clone()
+        self._batch = [tensor.clone() for tensor in batch]
+        device = self._batch[0].device
         state = {name: value.clone() for name, value in model.state_dict().items()}
         step = plain_step(model, loss)
-        side = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
-        side.wait_stream(torch.cuda.current_stream(images.device))
+        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             for _ in range(_WARM_UP):
-                step(self._images, self._targets)
-        torch.cuda.current_stream(images.device).wait_stream(side)
+                step(*self._batch)
+        torch.cuda.current_stream(device).wait_stream(side)
         # Without gradients at its start, the graph owns them: it writes them anew instead of adding.
         model.zero_grad(set_to_none=True)
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph):
-            self._loss = step(self._images, self._targets)
+            self._loss = step(*self._batch)
         with torch.no_grad():
             for name, tensor in model.state_dict().items():
                 tensor.copy_(state[name])
 
-    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
+    def __call__(self, *batch: Tensor) -> Tensor:
         """See `Step`."""
-        self._images.copy_(images)
-        self._targets.copy_(targets)
+        for ours, theirs in zip(self._batch, batch, strict=True):
+            ours.copy_(theirs)
         self._graph.replay()
         return self._loss

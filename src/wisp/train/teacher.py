@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wisp.errors import ModelError
+from wisp.models.folding import fold_batchnorm
 from wisp.train.loop import Teacher
 from wisp.train.run import read_run
 
@@ -29,8 +30,10 @@ def load_teacher(folders: Sequence[Path], classes: Sequence[str], device: torch.
             raise ModelError(
                 f"{folder}: the teacher knows other classes ({', '.join(run.classes)}) than the data set"
             )
-        model = run.load_model().to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        members.append((model, run.recipe.image_size))
+        model = fold_batchnorm(run.load_model(), run.recipe.image_size)  # a quarter less to compute
+        members.append(
+            (model.to(device).to(memory_format=torch.channels_last), run.recipe.image_size)  # type: ignore[call-overload]
+        )
 
     def teacher(images: Tensor) -> Tensor:
         votes = []
