@@ -201,11 +201,10 @@ class Rounds:
 def _seconds_per_epoch(trial: Trial) -> float:
     """As it was trained: validation included, and with the other trainings beside it."""
     assert trial.folder is not None  # noqa: S101  (all trials here have one)
-    rows = read_run(trial.folder).metrics()
-    if not rows:
+    seconds = read_run(trial.folder).epoch_seconds()
+    if seconds is None:
         raise ModelError(f"{trial.folder / METRICS}: empty or damaged; remove the folder and resume again")
-    last = rows[-1]
-    return float(last["seconds"]) / int(last["epoch"])
+    return seconds
 
 
 @contextmanager

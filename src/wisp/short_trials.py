@@ -139,10 +139,9 @@ class ShortTraining:
             progress=False,
             deadline=self.deadline,
         )
-        state = run.load_model().state_dict()
+        state, per_epoch = run.load_model().state_dict(), run.epoch_seconds()
         remove_run(folder)
-        per_epoch = result.seconds / result.epochs if result.epochs else 0.0
-        return _Done(result.f1_val or 0.0, state, result.seconds, per_epoch)
+        return _Done(result.f1_val or 0.0, state, result.seconds, per_epoch or 0.0)
 
     def _train_supernet(self, assignment: Assignment, candidate: Candidate) -> _Done:
         """F1 is that of the largest network; the weights are those that all share."""

@@ -171,3 +171,17 @@ def test_damaged_run_folders(photos: Path, tmp_path: Path) -> None:
     (folder / RECIPE).write_text("epochs = -1")
     with pytest.raises(RecipeError, match=r"recipe\.toml: field 'epochs'"):
         read_run(folder)
+
+
+def test_an_epoch_takes_as_long_as_those_after_the_first(reference: Path, tmp_path: Path) -> None:
+    shutil.copytree(reference, tmp_path / "run")
+    run, log = read_run(tmp_path / "run"), tmp_path / "run" / METRICS
+
+    def logged(*seconds: float) -> float | None:
+        rows = [{"epoch": number, "loss": 1.0, "seconds": taken} for number, taken in enumerate(seconds, 1)]
+        log.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return run.epoch_seconds()
+
+    assert logged() is None
+    assert logged(5.0) == 5.0
+    assert logged(5.0, 5.5, 6.5) == pytest.approx(0.75)

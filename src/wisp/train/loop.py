@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from wisp.errors import RecipeError, TrainingError
 from wisp.files import write_text
-from wisp.models import ArchSpec, build
+from wisp.models import build
 from wisp.records import Dataset
 from wisp.train.averaging import averaged_tensors, update_average
 from wisp.train.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -32,7 +32,7 @@ from wisp.train.photos import epoch_order, load_photos, measure_f1, training_bat
 from wisp.train.recipe import Recipe
 from wisp.train.run import CHECKPOINT, METRICS, RECIPE, Run
 from wisp.train.schedule import warmup_cosine
-from wisp.train.step import Loss, RecordedStep, Step, plain_step
+from wisp.train.step import Step, make_step
 
 Teacher = Callable[[Tensor], Tensor]
 """Normalised images, n x 3 x H x W, to logits, n x classes."""
@@ -123,15 +123,14 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
         generator = torch.Generator()
 
         def batch_loss(images: Tensor, targets: Tensor, answers: Tensor | None = None) -> Tensor:
-            with _mixed_precision(procs.device):
-                logits = parallel(images)
-                loss = weighted_cross_entropy(logits.float(), targets, weights)
-                if teacher is None:
-                    return loss
-                if answers is None:
-                    with torch.no_grad():
-                        answers = teacher(images)
-            follow = distillation_loss(logits.float(), answers.float(), recipe.distillation_temperature)
+            logits = parallel(images)
+            loss = weighted_cross_entropy(logits, targets, weights)
+            if teacher is None:
+                return loss
+            if answers is None:
+                with torch.no_grad():
+                    answers = teacher(images)
+            follow = distillation_loss(logits, answers, recipe.distillation_temperature)
             return torch.lerp(loss, follow, recipe.distillation_weight)
 
         views = recipe.distillation_views if teacher is not None else 0
@@ -175,11 +174,11 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
                 batch: tuple[Tensor, ...] = images, targets
                 if views and teacher is not None:
                     if (view, at.step) not in answered:
-                        with torch.no_grad(), _mixed_precision(procs.device):
-                            answered[view, at.step] = teacher(images).float()
+                        with torch.no_grad():
+                            answered[view, at.step] = teacher(images)
                     batch = (*batch, answered[view, at.step])
                 if step_of is None:
-                    step_of = _step_of(run, parallel, batch_loss, batch, procs)
+                    step_of = make_step(run.arch, parallel, batch_loss, batch, alone=procs.world == 1)
                 loss = step_of(*batch)
                 if recipe.gradient_clip > 0:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
@@ -218,20 +217,6 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
             checkpoint.unlink(missing_ok=True)
         procs.barrier()
     return _result(run)
-
-
-def _mixed_precision(device: torch.device) -> AbstractContextManager[object]:
-    """On a GPU, 16-bit floats where they are safe; without a cache, as a recorded step converts the weights anew."""
-    if device.type != "cuda":
-        return nullcontext()
-    return torch.autocast("cuda", dtype=torch.bfloat16, cache_enabled=False)
-
-
-def _step_of(run: Run, model: nn.Module, loss: Loss, batch: tuple[Tensor, ...], procs: Processes) -> Step:
-    """Recorded where it can be: on one GPU, and a network of ours, which does the same in every step."""
-    if procs.device.type == "cuda" and procs.world == 1 and isinstance(run.arch, ArchSpec):
-        return RecordedStep(model, loss, batch)
-    return plain_step(model, loss)
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:

@@ -116,6 +116,19 @@ class Run:
                 break
         return rows
 
+    def epoch_seconds(self) -> float | None:
+        """How long an epoch took, validation included; None where none is logged.
+
+        Without the first one where there are more: a GPU's libraries take seconds to get going.
+        """
+        rows = self.metrics()
+        if not rows:
+            return None
+        first, last = rows[0], rows[-1]
+        if last["epoch"] == first["epoch"]:
+            return float(last["seconds"]) / int(last["epoch"])
+        return (float(last["seconds"]) - float(first["seconds"])) / (int(last["epoch"]) - int(first["epoch"]))
+
 
 def arch_file(arch: Network) -> str:
     """The name, in a run folder, of the file that describes such a network."""

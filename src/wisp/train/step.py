@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from wisp.models import ArchSpec, Network
+
 Loss = Callable[..., Tensor]
 """A batch (normalised images, n x 3 x H x W, soft targets, n x classes, ...) to the loss, a scalar."""
 
@@ -18,6 +20,23 @@ Step = Callable[..., Tensor]
 """The same, and the gradients of the parameters are those of this loss afterwards."""
 
 _WARM_UP = 3  # as torch's notes on graphs advise: libraries choose their kernels in the first calls
+
+
+def make_step(
+    arch: Network, model: nn.Module, loss: Loss, batch: Sequence[Tensor], *, alone: bool = True
+) -> Step:
+    """Recorded where it can be: on one GPU, and a network of ours, which does the same in every step.
+
+    Args:
+        arch: what `model` was built from.
+        model: in training mode, on the batch's device.
+        loss: uses `model`, and nothing that waits for the device.
+        batch: one batch, for its shapes, types and memory formats.
+        alone: no other process trains the same network.
+    """
+    if batch[0].is_cuda and alone and isinstance(arch, ArchSpec):
+        return RecordedStep(model, loss, batch)
+    return plain_step(model, loss)
 
 
 def plain_step(model: nn.Module, loss: Loss) -> Step:
