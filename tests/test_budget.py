@@ -109,7 +109,7 @@ def test_plans_are_remembered_in_order(path: Path, now: list[float]) -> None:
     budget = Budget.begin(path, 60.0, SETTINGS, started=now[0])
     plans = [
         Plan((CANDIDATES[2], CANDIDATES[0]), 8, (0.5, 0.25)),
-        Plan((CANDIDATES[0],), 40, (0.3,)),
+        Plan((CANDIDATES[0],), 40, (0.3,), "a-8ep"),
     ]
     for plan in plans:
         budget.remember(plan)

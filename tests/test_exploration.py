@@ -69,7 +69,7 @@ def _tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(rounds, "_MIN_EPOCHS", 2)
         patch.setattr(rounds, "_MAX_EPOCHS", 2)
         patch.setattr(exploration, "_FINALISTS", 1)
-        patch.setattr(exploration, "_finalists", lambda trials, count, target: _one(trials, target))
+        patch.setattr(exploration, "_finalists", lambda trials, count, target, distill: _one(trials, target))
         yield
 
 
@@ -437,6 +437,19 @@ def test_the_best_that_began_as_the_finals_do_is_a_finalist() -> None:
     ahead = [trial(8, 300_000, 0.9, None), *inherited]
     assert [each.number for each in _real_finalists(ahead, 4, None)].count(8) == 1
     assert _real_finalists(ahead, 4, None)[0].number == 8
+
+
+def test_who_is_to_teach_is_among_the_finalists_whatever_it_costs() -> None:
+    def trial(number: int, macs: int, f1: float) -> StoredTrial:
+        return StoredTrial(number, Proposal((number,), 8), Result(f1, macs, 9.0))
+
+    cheap = [trial(number, 100_000 + 60_000 * number, 0.70 + 0.01 * number) for number in range(6)]
+    trials = [*cheap, trial(6, 9_000_000, 0.80), trial(7, 8_000_000, 0.80)]
+    without = [each.number for each in _real_finalists(trials, 4, None)]
+    taught = [each.number for each in _real_finalists(trials, 4, None, distill=True)]
+    assert 6 not in without
+    assert taught == [*without[:3], 6]
+    assert len(_real_finalists(trials, 8, None, distill=True)) == len(set(taught) | set(range(8)))
 
 
 @pytest.mark.parametrize("strategy", ["evolution", "supernet"])

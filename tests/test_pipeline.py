@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -20,7 +21,7 @@ from wisp.data.folders import load_dataset
 from wisp.errors import DataError, InputError
 from wisp.evaluation import evaluate
 from wisp.models.starts import start_of_digest
-from wisp.outcome import Outcome, Settings, find_notes
+from wisp.outcome import Outcome, Settings, find_notes, reproduction_command
 from wisp.pipeline import optimize
 from wisp.records import TEST, VAL, Measurement
 from wisp.runtime import Classifier
@@ -404,6 +405,32 @@ def test_a_training_past_the_deadline_says_where_it_stopped(data: Path, tmp_path
     assert trials.run_trial(task) == measurement
     written = json.loads((task.folder / "measurement.json").read_text())
     assert Measurement.from_json(written) == measurement
+
+
+# Distillation
+
+
+def test_distilled(data: Path, tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "_MAX_EPOCHS", 4)
+    monkeypatch.setattr(rounds, "_UNTAUGHT_SHARE", 1e-4)  # two epochs, as the least
+    outcome = optimize(settings_for(data, tmp_path / "out", distill=True), progress=False)
+    taught = [trial for trial in outcome.trials if trial.teacher is not None]
+    pupils = [name for name in trained if name.endswith("-taught")]
+    assert pupils
+    assert [trial.folder.name for trial in taught if trial.folder] != []
+    for trial in taught:
+        assert trial.folder is not None
+        assert trial.teacher is not None
+        said = read_run(trial.folder).data["teachers"]
+        assert said == [hashlib.sha256((trial.teacher / "model.safetensors").read_bytes()).hexdigest()]
+    page = outcome.report.read_text(encoding="utf-8")
+    assert page.count(">taught</span>") == len(taught)
+    as_chosen = replace(outcome, chosen=taught[0])
+    assert f"--teacher {taught[0].teacher}" in reproduction_command(as_chosen)
+    notes = list(find_notes(outcome.trials, taught[0], outcome.test, (), outcome.settings))
+    assert any("wisp submit will not take it" in note for note in notes)
+    with pytest.raises(InputError, match="was begun with distill = True, not False"):
+        optimize(settings_for(data, tmp_path / "out"), resume=True, progress=False)
 
 
 # Data of other kinds

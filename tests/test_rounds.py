@@ -304,3 +304,51 @@ def test_the_budget_holds_on_fast_slow_and_busy_machines(
     assert rounds.trials
     least = slower * (machine.overhead + min(SPEEDS.values())) + closing  # one trial of one epoch
     assert machine.now + closing <= max(1.1 * seconds, 1.05 * least)
+
+
+# Distillation
+
+
+def test_the_last_round_follows_the_most_accurate_network_of_the_first(job: Callable[..., Rounds]) -> None:
+    machine = Machine()
+    rounds = job(machine, 900.0, distill=True)
+    trials = rounds.run(CANDIDATES)
+    first, final = rounds.budget.plans(CANDIDATES)
+    assert first.teacher is None
+    assert final.teacher == f"huge-{first.epochs}ep"
+    taught = [trial for trial in trials if trial.teacher is not None]
+    assert {trial.candidate for trial in taught} == set(final.candidates)
+    for trial in taught:
+        assert trial.folder is not None
+        assert trial.teacher == trial.folder.with_name(final.teacher)
+        assert trial.folder.name == f"{trial.candidate.name}-{final.epochs}ep-taught"
+    assert len(trials) == len(taught) + 4
+
+
+def test_asking_a_teacher_takes_time(job: Callable[..., Rounds]) -> None:
+    plans = []
+    for distill in (False, True):
+        rounds = job(Machine(), 900.0, distill=distill)
+        rounds.run(CANDIDATES)
+        plans.append(rounds.budget.plans(CANDIDATES)[1])
+    without, taught = plans
+    assert taught.candidates == without.candidates
+    for alone, asking in zip(without.seconds_per_epoch, taught.seconds_per_epoch, strict=True):
+        assert asking == pytest.approx(alone + 0.3 * SPEEDS["huge"])
+
+
+def test_a_resumed_job_follows_the_same_teacher(
+    job: Callable[..., Rounds], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    out = tmp_path_factory.mktemp("resumed")
+    machine = Machine()
+    machine.stop_after = 5  # one of the last round's
+    with pytest.raises(KeyboardInterrupt):
+        job(machine, 900.0, folder=out, distill=True).run(CANDIDATES)
+    again = Machine()
+    rounds = job(again, 900.0, folder=out, resume=True, distill=True)
+    trials = rounds.run(CANDIDATES, kept=rounds.budget.plans(CANDIDATES))
+    assert [name for name in again.trained if not name.endswith("-taught")] == []
+    assert len(machine.trained) + len(again.trained) == len(trials)
+    teachers = {trial.teacher.name for trial in trials if trial.teacher is not None}
+    assert teachers == {plan.teacher for plan in rounds.budget.plans(CANDIDATES)[1:]}

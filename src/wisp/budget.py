@@ -134,6 +134,7 @@ class Budget:
                 "candidates": [candidate.name for candidate in plan.candidates],
                 "epochs": plan.epochs,
                 "seconds_per_epoch": list(plan.seconds_per_epoch),
+                "teacher": plan.teacher,
             }
         )
         self.save()
@@ -185,6 +186,7 @@ class Budget:
                     tuple(by_name[name] for name in kept["candidates"]),
                     int(kept["epochs"]),
                     tuple(float(seconds) for seconds in kept["seconds_per_epoch"]),
+                    kept.get("teacher"),
                 )
                 for kept in self._plans
             ]

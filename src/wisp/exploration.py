@@ -72,6 +72,7 @@ def explore(
     probe: Callable[[Candidate], float],
     init: str,
     target_f1: float | None,
+    distill: bool,
     progress: bool,
 ) -> Rounds:
     """Search, then train the best for longer. Who the best are is decided once: a resumed job goes on with them.
@@ -90,6 +91,8 @@ def explore(
         probe: seconds that one epoch of a candidate takes alone.
         init: what networks without a parent begin with.
         target_f1: as in `choose`.
+        distill: the last trainings follow the most accurate network of the first finals, and the most accurate one of
+            the search is among these, whatever it costs.
         progress: show progress bars on a terminal.
 
     Returns:
@@ -168,7 +171,7 @@ def explore(
             # From here on the search is over, also for a resumed job: the plans below name these networks.
             finalists = [
                 Finalist(trial.proposal.genes, _seconds_per_epoch(trial))
-                for trial in _finalists(best, _MOST_FINALISTS * least, target_f1)
+                for trial in _finalists(best, _MOST_FINALISTS * least, target_f1, distill=distill)
             ]
             budget.keep_finalists(finalists)
     finally:
@@ -182,6 +185,7 @@ def explore(
         probe=probe,
         target_f1=target_f1,
         progress=progress,
+        distill=distill,
         finals=Finals(
             speeds={
                 candidate: finalist.seconds_per_epoch
@@ -265,11 +269,14 @@ def _best_of_each(trials: Sequence[StoredTrial]) -> list[StoredTrial]:
     return [trial for trial, _ in best.values()]
 
 
-def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | None) -> list[StoredTrial]:
+def _finalists(
+    trials: Sequence[StoredTrial], count: int, target_f1: float | None, *, distill: bool = False
+) -> list[StoredTrial]:
     """Whom to train longer, in order of interest.
 
     The finals begin anew. Networks that began with another one's weights are ahead in a short training, and hardly so
-    in a long one; so the best of those that began as the finals do is always the third, if not before.
+    in a long one; so the best of those that began as the finals do is always the third, if not before. Who is to teach
+    is the fourth, if not before.
     """
     points = [(trial.result.macs, trial.result.f1) for trial in trials if trial.result]
     chosen = choose_finalists(points, count, target_f1=target_f1)
@@ -278,6 +285,11 @@ def _finalists(trials: Sequence[StoredTrial], count: int, target_f1: float | Non
         if anew[at] not in chosen[:_ANEW_BY]:
             others = [index for index in chosen if index != anew[at]]
             chosen = [*others[: _ANEW_BY - 1], anew[at], *others[_ANEW_BY - 1 :]]
+    if distill:
+        teacher = max(range(len(points)), key=lambda index: (points[index][1], points[index][0]))
+        if teacher not in chosen[: _ANEW_BY + 1]:
+            others = [index for index in chosen if index != teacher]
+            chosen = [*others[:_ANEW_BY], teacher, *others[_ANEW_BY:]]
     return [trials[index] for index in chosen[:count]]
 
 

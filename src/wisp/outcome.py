@@ -38,6 +38,7 @@ class Settings:
     strategy: str | None = None  # `ladder`, or who decides in a search; None: see `_decided`
     search: SearchSettings | None = None  # what is asked of a search, its strategy included
     init: str = PRETRAINED  # what trainings begin with: see `wisp.models.find_start`
+    distill: bool = False  # the last trainings follow the most accurate network of those before
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def reproduction_command(outcome: Outcome) -> str:
     model = ["--model", str(out / ARCH), "--recipe", str(out / RECIPE)]
     if outcome.settings.init != SCRATCH:
         model += ["--init", outcome.settings.init]
+    if outcome.chosen.teacher is not None:
+        model += ["--teacher", str(outcome.chosen.teacher)]
     return shlex.join(["wisp", "train", str(outcome.settings.data), *model, "--out", "again"])
 
 
@@ -129,6 +132,11 @@ def find_notes(
     if settings.init != SCRATCH:
         whose = "that came with wisp" if settings.init == PRETRAINED else f"of {settings.init}"
         yield f"pretrained: all trainings began with the weights {whose} (--init)"
+    if chosen.teacher is not None:
+        yield (
+            f"distilled: the chosen network followed {chosen.teacher.name} (--distill); a submission holds no teacher, "
+            "so wisp submit will not take it"
+        )
     if test is None:
         yield "no labelled test photos: the figures are those of the validation split, which also made the choice"
     planned = [(trial, read_run(folder_of(trial)).recipe.epochs) for trial in trials]

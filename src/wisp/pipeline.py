@@ -130,7 +130,15 @@ def _spend(
 
     if settings.search is None:
         executor = local_executor(settings.workers)
-        rounds = Rounds(budget, executor, make_task, probe, settings.target_f1, progress)
+        rounds = Rounds(
+            budget,
+            executor,
+            make_task,
+            probe,
+            settings.target_f1,
+            progress,
+            distill=settings.distill,
+        )
         rounds.run(candidates, kept=budget.plans(every))
     else:
         rounds = _explore(
@@ -204,6 +212,7 @@ def _explore(
         probe=probe,
         init=settings.init,
         target_f1=settings.target_f1,
+        distill=settings.distill,
         progress=progress,
     )
 
@@ -267,6 +276,7 @@ def _begin(settings: Settings, started: float, *, resuming: bool) -> Budget:
         "strategy": settings.strategy,
         "skip_unreadable": settings.skip_unreadable,
         "init": settings.init,
+        "distill": settings.distill,
         "baseline": asdict(settings.baseline),
         **{f"recipe.{name}": value for name, value in asdict(settings.recipe).items()},
     }

@@ -27,10 +27,12 @@ from wisp.records import TRAIN, VAL, Dataset, Measurement
 from wisp.runtime import Classifier
 from wisp.score import Baseline
 from wisp.search.candidate import Candidate
+from wisp.train.distributed import alone
 from wisp.train.loop import train
 from wisp.train.recipe import Recipe
-from wisp.train.run import MEASUREMENT, Run, open_run, with_start
+from wisp.train.run import MEASUREMENT, Run, open_run, with_start, with_teachers
 from wisp.train.speed import seconds_per_step
+from wisp.train.teacher import load_teacher
 from wisp.train.threads import one_thread, own_bar_lock
 
 CHECK_IMAGES = 256  # real photos that an exported file must agree on
@@ -42,7 +44,7 @@ class TrialTask:
 
     `recipe` is complete (image size, epochs, seed); `described` is what `describe_data` says of the photos;
     `deadline` is the wall-clock time at which the training ends in any case; `init` is what it begins with
-    (`wisp.models.find_start`).
+    (`wisp.models.find_start`); `teacher` is a complete run that it follows.
     """
 
     candidate: Candidate
@@ -54,6 +56,7 @@ class TrialTask:
     deadline: float | None
     described: dict[str, Any] = field(compare=False, repr=False)
     init: str = SCRATCH
+    teacher: Path | None = None
 
     @property
     def is_done(self) -> bool:
@@ -71,12 +74,15 @@ def run_trial(task: TrialTask) -> Measurement:
     dataset = load_dataset(task.data, progress=False)
     arch = task.candidate.arch
     start = find_start(task.init, arch)
-    run = open_run(task.folder, task.recipe, arch, with_start(task.described, start), resume=True)
+    teachers = () if task.teacher is None else (task.teacher,)
+    described = with_teachers(with_start(task.described, start), teachers)
+    run = open_run(task.folder, task.recipe, arch, described, resume=True)
     with one_thread():
         train(
             run,
             dataset,
             initialize=initializer(start, arch),
+            teacher=load_teacher(teachers, dataset.classes, alone().device) if teachers else None,
             skip_unreadable=task.skip_unreadable,
             progress=False,
             deadline=task.deadline,

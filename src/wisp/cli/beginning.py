@@ -1,4 +1,4 @@
-"""The option that says what trainings begin with, shared by the verbs that train many networks."""
+"""The options that say what trainings begin with and whom they follow, shared by the verbs that train many networks."""
 
 from __future__ import annotations
 
@@ -10,4 +10,11 @@ init_option = click.option(
     show_default=True,
     metavar="pretrained|scratch|RUN",
     help="What trainings begin with: weights that came with wisp, random ones, or a finished run's.",
+)
+
+distill_option = click.option(
+    "--distill",
+    is_flag=True,
+    help="Let the last trainings follow the most accurate network of those before, whatever it costs. What was taught "
+    "cannot be submitted.",
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wisp.cli.baseline import baseline_options
-from wisp.cli.beginning import init_option
+from wisp.cli.beginning import distill_option, init_option
 from wisp.cli.duration import Duration
 from wisp.cli.outcome import outcome_as_json, outcome_as_text
 from wisp.cores import usable_cores
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
 )
 @init_option
+@distill_option
 @click.option(
     "--recipe",
     "recipe_file",
@@ -68,6 +69,7 @@ def optimize(
     max_macs: int | None,
     seed: int,
     init: str,
+    distill: bool,
     recipe_file: Path | None,
     workers: int | None,
     skip_unreadable: bool,
@@ -103,6 +105,7 @@ def optimize(
         skip_unreadable=skip_unreadable,
         recipe=Recipe.load(recipe_file) if recipe_file else Recipe(),
         init=init,
+        distill=distill,
         strategy=strategy,
     )
     try:

@@ -18,7 +18,13 @@ def outcome_as_json(outcome: Outcome) -> str:
 
 def _as_json(outcome: Outcome) -> dict[str, object]:
     def row(trial: Trial) -> dict[str, object]:
-        return {"name": trial.candidate.name, "epochs": trial.epochs, **trial.measurement.to_json()}
+        taught = {"teacher": trial.teacher.name} if trial.teacher is not None else {}
+        return {
+            "name": trial.candidate.name,
+            "epochs": trial.epochs,
+            **taught,
+            **trial.measurement.to_json(),
+        }
 
     return {
         "strategy": outcome.settings.strategy,

@@ -150,7 +150,12 @@ def _lines(dot: Dot) -> list[str]:
     trial, measured = dot.trial, dot.trial.measurement
     interval = measured.f1_ci95
     told = [f"95% interval {interval[0]:.4f} to {interval[1]:.4f}"] if interval else []
-    marks = [mark for mark, shown in (("chosen", dot.chosen), ("on the front", dot.on_front)) if shown]
+    known = (
+        ("chosen", dot.chosen),
+        ("on the front", dot.on_front),
+        ("with a teacher", trial.teacher is not None),
+    )
+    marks = [mark for mark, shown in known if shown]
     return [
         f"{dot.number}: {trial.candidate.name}",
         ", ".join([f"{trial.candidate.image_size} px", counted(trial.epochs, "epoch"), *marks]),

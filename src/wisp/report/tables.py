@@ -66,7 +66,11 @@ def candidates_table(trials: Sequence[Trial], chosen: Trial, seconds: Sequence[f
         measured = trial.measurement
         marks = joined(
             element("span", mark, class_="mark")
-            for mark, shown in (("chosen", trial == chosen), ("front", trial in front))
+            for mark, shown in (
+                ("chosen", trial == chosen),
+                ("front", trial in front),
+                ("taught", trial.teacher is not None),
+            )
             if shown
         )
         cells = [

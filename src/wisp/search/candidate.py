@@ -29,9 +29,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate trained for `epochs` epochs, as measured on the validation split; `folder` holds its run."""
+    """A candidate trained for `epochs` epochs, as measured on the validation split.
+
+    `folder` holds its run, `teacher` the run that it followed, where it had one.
+    """
 
     candidate: Candidate
     epochs: int
     measurement: Measurement
     folder: Path | None = None
+    teacher: Path | None = None

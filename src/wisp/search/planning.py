@@ -12,12 +12,14 @@ from wisp.search.candidate import Candidate
 class Plan:
     """These candidates, each for `epochs` epochs, dearest first.
 
-    `seconds_per_epoch` is what one epoch of each was expected to take when the plan was made.
+    `seconds_per_epoch` is what one epoch of each was expected to take when the plan was made. `teacher` names the
+    trial whose network all of them follow; None: they learn from the photos alone.
     """
 
     candidates: tuple[Candidate, ...]
     epochs: int
     seconds_per_epoch: tuple[float, ...]
+    teacher: str | None = None
 
 
 def makespan_seconds(durations: Sequence[float], workers: int) -> float:

@@ -195,21 +195,21 @@ def describe_data(
     Raises:
         DataError, ModelError: a file cannot be read.
     """
-    weights = {
-        "teachers": [_weights_digest(folder / WEIGHTS) for folder in teachers],
-        "pretrained": pretrained if pretrained in (None, DOWNLOAD) else _weights_digest(Path(pretrained)),
-    }
-    described = {
-        "root": str(dataset.root.resolve()),
-        **content_fingerprint(dataset, progress=progress),
-        **{name: value for name, value in weights.items() if value},
-    }
-    return with_start(described, start)
+    described = {"root": str(dataset.root.resolve()), **content_fingerprint(dataset, progress=progress)}
+    if pretrained is not None:
+        described["pretrained"] = pretrained if pretrained == DOWNLOAD else _weights_digest(Path(pretrained))
+    return with_start(with_teachers(described, teachers), start)
 
 
 def with_start(described: Mapping[str, Any], start: Start | None) -> dict[str, Any]:
     """What `describe_data` said of photos, for a training that begins with `start`."""
     return {**described} if start is None else {**described, "pretrained": start.digest}
+
+
+def with_teachers(described: Mapping[str, Any], teachers: Sequence[Path]) -> dict[str, Any]:
+    """What `describe_data` said of photos, for a training that follows these complete runs."""
+    digests = [_weights_digest(folder / WEIGHTS) for folder in teachers]
+    return {**described, **({"teachers": digests} if digests else {})}
 
 
 def _weights_digest(path: Path) -> str:
