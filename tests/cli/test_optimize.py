@@ -72,6 +72,7 @@ def test_every_option_arrives(job: Pipeline, tmp_path: Path) -> None:
         *("optimize", "photos", "--out", "out", "--budget", "1.5h", "--seed", "7", "--target-f1", "0.8"),
         *("--max-macs", "900000", "--workers", "3", "--recipe", str(tmp_path / "recipe.toml")),
         *("--skip-unreadable", "--resume", "--preset", "team-code-2021", "--strategy", "optuna"),
+        "--distill",
     ]
     assert run(arguments) == 0
     given = job.given
@@ -80,6 +81,7 @@ def test_every_option_arrives(job: Pipeline, tmp_path: Path) -> None:
     assert given.baseline == PRESETS["team-code-2021"]
     assert job.options["resume"] is True
     assert given.strategy == "optuna"
+    assert given.distill is True
 
 
 def test_a_baseline_of_ones_own(job: Pipeline) -> None:
