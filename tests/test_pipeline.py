@@ -17,6 +17,7 @@ from PIL import Image
 
 from wisp import pipeline, rounds, trials
 from wisp.cli.main import run as run_cli
+from wisp.cli.outcome import outcome_as_text
 from wisp.data.folders import load_dataset
 from wisp.errors import DataError, InputError
 from wisp.evaluation import evaluate
@@ -24,6 +25,7 @@ from wisp.models.starts import start_of_digest
 from wisp.outcome import Outcome, Settings, find_notes, reproduction_command
 from wisp.pipeline import optimize
 from wisp.records import TEST, VAL, Measurement
+from wisp.report.page import display_name
 from wisp.runtime import Classifier
 from wisp.score import Baseline
 from wisp.search.ladder import ladder
@@ -417,7 +419,9 @@ def test_distilled(data: Path, tmp_path: Path, trained: list[str], monkeypatch: 
     taught = [trial for trial in outcome.trials if trial.teacher is not None]
     pupils = [name for name in trained if name.endswith("-taught")]
     assert pupils
-    assert [trial.folder.name for trial in taught if trial.folder] != []
+    assert {trial.folder.name for trial in taught if trial.folder} == set(pupils)
+    assert outcome_as_text(outcome).count(" (taught)") == len(taught)
+    assert len({display_name(trial) for trial in outcome.trials}) == len(outcome.trials)
     for trial in taught:
         assert trial.folder is not None
         assert trial.teacher is not None

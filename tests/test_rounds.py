@@ -59,6 +59,13 @@ class Machine:
             self._start(waiting, running)
             yield task, measurement
 
+    def _asking(self, task: TrialTask) -> float:
+        """What a teacher takes of an epoch; its run must be there, and complete."""
+        if task.teacher is None:
+            return 0.0
+        assert (task.teacher / "measurement.json").is_file()
+        return 0.3 * SPEEDS[task.teacher.name.split("-")[0]]
+
     def _start(self, waiting: Any, running: list[Any]) -> None:
         task = next(waiting, None)
         if task is None:
@@ -70,7 +77,7 @@ class Machine:
         if self.stop_after is not None and len(self.trained) >= self.stop_after:
             raise KeyboardInterrupt
         begin = self.now + self.slower * self.overhead / 2
-        epoch_seconds = SPEEDS[task.candidate.name] * self.slower
+        epoch_seconds = (SPEEDS[task.candidate.name] + self._asking(task)) * self.slower
         assert task.deadline is not None
         room = task.deadline - 1e9 - begin
         epochs = min(task.recipe.epochs, max(1, math.ceil(room / epoch_seconds)))
@@ -293,12 +300,13 @@ def test_a_finished_job_with_a_larger_budget_uses_it(job: Callable[..., Rounds],
     seconds=st.floats(120.0, 1200.0),
     workers=st.integers(1, 4),
     slower=st.floats(0.5, 2.0),
+    distill=st.booleans(),
 )
 def test_the_budget_holds_on_fast_slow_and_busy_machines(
-    job: Callable[..., Rounds], seconds: float, workers: int, slower: float
+    job: Callable[..., Rounds], seconds: float, workers: int, slower: float, distill: bool
 ) -> None:
     machine = Machine(workers=workers, slower=slower)
-    rounds = job(machine, seconds)
+    rounds = job(machine, seconds, distill=distill)
     rounds.run(CANDIDATES)
     closing = 5.0 * slower
     assert rounds.trials
@@ -352,3 +360,31 @@ def test_a_resumed_job_follows_the_same_teacher(
     assert len(machine.trained) + len(again.trained) == len(trials)
     teachers = {trial.teacher.name for trial in trials if trial.teacher is not None}
     assert teachers == {plan.teacher for plan in rounds.budget.plans(CANDIDATES)[1:]}
+
+
+@pytest.mark.parametrize(("distill", "seconds"), [(False, 135.0), (True, 150.0)])
+def test_a_round_that_time_cut_is_not_planned_again(
+    job: Callable[..., Rounds],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    distill: bool,
+    seconds: float,
+) -> None:
+    """Resumed with more time: its folders are done, so that nothing would be trained, again and again."""
+    monkeypatch.setattr(rounds_module, "_MAX_EPOCHS", 300)
+    out = tmp_path_factory.mktemp("cut")
+
+    class SlowLater(Machine):
+        def _start(self, waiting: Any, running: list[Any]) -> None:
+            self.slower = 1.6 if self.trained else 1.0
+            super()._start(waiting, running)
+
+    small = CANDIDATES[:1]
+    alone = {"distill": distill, "probe": lambda candidate: SPEEDS[candidate.name]}
+    _, cut = job(SlowLater(workers=1), seconds, folder=out, **alone).run(small)
+    assert cut.epochs * 1.25 <= read_run(cut.folder).recipe.epochs == 300
+    rounds = job(Machine(workers=1), 6000.0, folder=out, resume=True, distill=distill)
+    trials = rounds.run(small, kept=rounds.budget.plans(small))
+    folders = [trial.folder for trial in trials]
+    assert len(set(folders)) == len(folders)
+    assert len(rounds.budget.plans(small)) < 4

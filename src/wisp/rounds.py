@@ -138,15 +138,21 @@ class Rounds:
             finalists = best[:count]
             speeds = [
                 _seconds_per_epoch(longest[candidate])
-                + (asking if longest[candidate].teacher is None else 0.0)
+                + (0.0 if teacher is None or longest[candidate].teacher == teacher.folder else asking)
                 for candidate in finalists
             ]
             worth_it = math.ceil(max(_worth_it(longest[candidate], teacher) for candidate in finalists))
             plan = self._plan(finalists, speeds, 1.0, worth_it)
             if plan.epochs < worth_it or len(plan.candidates) < count:
                 continue
+            if teacher is not None:
+                plan = replace(plan, teacher=_folder(teacher).name)
+            # What time has cut is done, as far as it went: planned in the same way, it would not be trained again.
+            done = {trial.folder for trial in self.trials}
+            if any(self._task(plan, candidate, 0.0).folder in done for candidate in plan.candidates):
+                continue
             if count <= least or plan.epochs == _MAX_EPOCHS:
-                return plan if teacher is None else replace(plan, teacher=_folder(teacher).name)
+                return plan
         return None
 
     def _teacher(self) -> Trial | None:

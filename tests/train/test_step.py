@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tiny_training import ARCH
-from wisp.models import build
+from wisp.models import Network, build
+from wisp.models.source import SourceArch
+from wisp.train import step as steps
 from wisp.train.losses import soft_targets, weighted_cross_entropy
 from wisp.train.step import Loss, RecordedStep, plain_step
 
@@ -47,6 +50,29 @@ def loss_of(model: nn.Module, device: str) -> Loss:
 
 def gradients(model: nn.Module) -> list[Tensor]:
     return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+
+
+class OnGpu:
+    """Looks like a batch on a GPU, as far as the decision goes."""
+
+    is_cuda = True
+
+
+@pytest.mark.parametrize(
+    ("batch", "arch", "alone", "recorded"),
+    [
+        (OnGpu(), ARCH, True, True),
+        (OnGpu(), ARCH, False, False),  # the others' gradients are added in between
+        (OnGpu(), SourceArch("", 3), True, False),  # it may decide something in Python
+        (torch.zeros(1), ARCH, True, False),
+    ],
+)
+def test_what_is_recorded(
+    monkeypatch: pytest.MonkeyPatch, batch: Any, arch: Network, alone: bool, recorded: bool
+) -> None:
+    monkeypatch.setattr(steps, "RecordedStep", lambda *given: "recorded")
+    made = steps.make_step(arch, network("cpu"), lambda: torch.zeros(()), [batch], alone=alone)
+    assert (made == "recorded") is recorded
 
 
 def test_a_plain_step_leaves_the_gradients_of_its_own_batch_alone() -> None:

@@ -10,8 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from tiny_training import BUSY, EASY, open_in, same_bits, train_in
+from wisp.data.folders import load_dataset
 from wisp.errors import ModelError
-from wisp.train.run import read_run
+from wisp.models.source import SourceArch
+from wisp.train.loop import train
+from wisp.train.run import describe_data, open_run, read_run
 from wisp.train.speed import seconds_per_step
 from wisp.train.teacher import load_teacher
 
@@ -32,6 +35,35 @@ def test_one_teacher_gives_its_log_probabilities(reference: Path) -> None:
     with torch.no_grad():
         expected = F.log_softmax(read_run(reference).load_model()(images), dim=1)
         torch.testing.assert_close(teacher(images), expected)
+
+
+def test_a_teacher_with_a_source_of_its_own_is_asked_as_it_is(photos: Path, tmp_path: Path) -> None:
+    """It may look at its BatchNorm, or decide by what it sees."""
+    source = """
+import torch.nn.functional as F
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.conv, self.bn, self.last = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, classes)
+
+    def forward(self, x):
+        x = F.batch_norm(self.conv(x), self.bn.running_mean, self.bn.running_var, training=self.training)
+        return self.last((x * 2 if x.std() > 0.5 else x).mean((2, 3)))
+
+def build(num_classes):
+    return Net(num_classes)
+"""
+    arch = SourceArch(source, 3)
+    run = open_run(
+        tmp_path / "own", EASY.replace(epochs=1), arch, describe_data(load_dataset(photos), progress=False)
+    )
+    train(run, load_dataset(photos), progress=False)
+    images = torch.randn(4, 3, 16, 16)
+    with torch.no_grad():
+        expected = F.log_softmax(run.load_model()(images), dim=1)
+        torch.testing.assert_close(load_teacher([run.folder], CLASSES, CPU)(images), expected)
 
 
 def test_several_teachers_vote_at_their_own_size(reference: Path, second: Path) -> None:

@@ -47,7 +47,9 @@ def outcome_as_text(outcome: Outcome) -> str:
         measured = trial.measurement
         rows.append(
             (
-                ("* " if trial == outcome.chosen else "  ") + trial.candidate.name,
+                ("* " if trial == outcome.chosen else "  ")
+                + trial.candidate.name
+                + (" (taught)" if trial.teacher is not None else ""),
                 str(trial.epochs),
                 f"{measured.f1_macro:.4f}",
                 f"{measured.macs:,}",

@@ -76,8 +76,9 @@ class ReportContent:
 
 
 def display_name(trial: Trial) -> str:
-    """The name of a trial: the same candidate may have been trained twice, for different numbers of epochs."""
-    return f"{trial.candidate.name}-{trial.epochs}ep"
+    """The name of a trial: a candidate may have been trained twice, for other numbers of epochs or with a teacher."""
+    taught = "-taught" if trial.teacher is not None else ""
+    return f"{trial.candidate.name}-{trial.epochs}ep{taught}"
 
 
 def write_report(content: ReportContent, path: Path) -> None:

@@ -125,11 +125,8 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
         def batch_loss(images: Tensor, targets: Tensor, answers: Tensor | None = None) -> Tensor:
             logits = parallel(images)
             loss = weighted_cross_entropy(logits, targets, weights)
-            if teacher is None:
-                return loss
             if answers is None:
-                with torch.no_grad():
-                    answers = teacher(images)
+                return loss
             follow = distillation_loss(logits, answers, recipe.distillation_temperature)
             return torch.lerp(loss, follow, recipe.distillation_weight)
 
@@ -172,11 +169,14 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
                     )
                 parallel.train()
                 batch: tuple[Tensor, ...] = images, targets
-                if views and teacher is not None:
-                    if (view, at.step) not in answered:
+                if teacher is not None:
+                    answers = answered.get((view, at.step))
+                    if answers is None:
                         with torch.no_grad():
-                            answered[view, at.step] = teacher(images)
-                    batch = (*batch, answered[view, at.step])
+                            answers = teacher(images)
+                    if views:
+                        answered[view, at.step] = answers
+                    batch = (*batch, answers)
                 if step_of is None:
                     step_of = make_step(run.arch, parallel, batch_loss, batch, alone=procs.world == 1)
                 loss = step_of(*batch)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wisp.errors import ModelError
+from wisp.models import ArchSpec
 from wisp.models.folding import fold_batchnorm
 from wisp.train.loop import Teacher
 from wisp.train.run import read_run
@@ -30,7 +31,11 @@ def load_teacher(folders: Sequence[Path], classes: Sequence[str], device: torch.
             raise ModelError(
                 f"{folder}: the teacher knows other classes ({', '.join(run.classes)}) than the data set"
             )
-        model = fold_batchnorm(run.load_model(), run.recipe.image_size)  # a quarter less to compute
+        model = run.load_model()
+        if isinstance(
+            run.arch, ArchSpec
+        ):  # a source of its own may look at its BatchNorm, or decide by what it sees
+            model = fold_batchnorm(model, run.recipe.image_size)  # a third less time
         members.append(
             (model.to(device).to(memory_format=torch.channels_last), run.recipe.image_size)  # type: ignore[call-overload]
         )
