@@ -130,8 +130,6 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
             follow = distillation_loss(logits, answers, recipe.distillation_temperature)
             return torch.lerp(loss, follow, recipe.distillation_weight)
 
-        views = recipe.distillation_views if teacher is not None else 0
-        answered: dict[tuple[int, int], Tensor] = {}  # the teacher's answers by view and step
         step_of: Step | None = None  # made with the first batch
 
         at = Progress()
@@ -151,11 +149,10 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
         )
         last_epoch = min(recipe.stop_after_epochs or recipe.epochs, recipe.epochs)
         while at.epoch < last_epoch:
-            view = at.epoch % views if views else at.epoch
-            order_generator = torch.Generator().manual_seed(_seed(recipe.seed, view, 0))
+            order_generator = torch.Generator().manual_seed(_seed(recipe.seed, at.epoch, 0))
             order = epoch_order(photos.labels, counts, recipe.balanced_sampling, order_generator)
             if at.step == 0:
-                generator.manual_seed(_seed(recipe.seed, view, 1))
+                generator.manual_seed(_seed(recipe.seed, at.epoch, 1))
                 torch.manual_seed(_seed(recipe.seed, at.epoch, 2 + procs.rank))  # dropout
             while at.step < steps:
                 index = order[at.step * batch_size : (at.step + 1) * batch_size]
@@ -170,13 +167,8 @@ def train(  # noqa: PLR0912, PLR0915  (one loop, readable top to bottom, is the 
                 parallel.train()
                 batch: tuple[Tensor, ...] = images, targets
                 if teacher is not None:
-                    answers = answered.get((view, at.step))
-                    if answers is None:
-                        with torch.no_grad():
-                            answers = teacher(images)
-                    if views:
-                        answered[view, at.step] = answers
-                    batch = (*batch, answers)
+                    with torch.no_grad():
+                        batch = (*batch, teacher(images))
                 if step_of is None:
                     step_of = make_step(run.arch, parallel, batch_loss, batch, alone=procs.world == 1)
                 loss = step_of(*batch)

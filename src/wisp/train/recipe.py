@@ -90,11 +90,6 @@ class Recipe:
     """Share of the loss that follows the teacher, where there is one (Hinton et al., 2015)."""
     distillation_temperature: Positive = 2.0
     """Softening of both distributions in that part."""
-    distillation_views: Annotated[int, Field(ge=0)] = 0
-    """Epochs after which the photos are changed as before, and the teacher's answers used again; 0: never.
-
-    For a teacher that is much larger than the network (Shen & Xing, 2022, "A Fast Knowledge Distillation Framework").
-    """
 
     train_on_val: bool = False
     """Also train on the validation split: only for a final network whose choices are all made."""
