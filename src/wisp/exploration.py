@@ -282,15 +282,19 @@ def _finalists(
     chosen = choose_finalists(points, count, target_f1=target_f1)
     anew = [index for index, trial in enumerate(trials) if trial.proposal.start is None]
     for at in choose_finalists([points[index] for index in anew], 1, target_f1=target_f1):
-        if anew[at] not in chosen[:_ANEW_BY]:
-            others = [index for index in chosen if index != anew[at]]
-            chosen = [*others[: _ANEW_BY - 1], anew[at], *others[_ANEW_BY - 1 :]]
+        chosen = _placed(chosen, anew[at], _ANEW_BY)
     if distill:
         teacher = max(range(len(points)), key=lambda index: (points[index][1], points[index][0]))
-        if teacher not in chosen[: _ANEW_BY + 1]:
-            others = [index for index in chosen if index != teacher]
-            chosen = [*others[:_ANEW_BY], teacher, *others[_ANEW_BY:]]
+        chosen = _placed(chosen, teacher, _ANEW_BY + 1)
     return [trials[index] for index in chosen[:count]]
+
+
+def _placed(order: list[int], index: int, place: int) -> list[int]:
+    """`order` with `index` in that place (the first is 1), if not before."""
+    if index in order[:place]:
+        return order
+    others = [each for each in order if each != index]
+    return [*others[: place - 1], index, *others[place - 1 :]]
 
 
 def _seconds_per_epoch(trial: StoredTrial) -> float | None:

@@ -13,7 +13,7 @@ from wisp.evaluation import Evaluation
 from wisp.models.starts import PRETRAINED, SCRATCH
 from wisp.report.page import ReportContent, display_name
 from wisp.score import F1_FLOOR, LEADERBOARD_2021, Baseline
-from wisp.search.candidate import Trial
+from wisp.search.candidate import Trial, folder_of
 from wisp.search.front import Point
 from wisp.search.selection import is_safe
 from wisp.search_settings import SearchSettings
@@ -68,12 +68,6 @@ class Outcome:
     def report(self) -> Path:
         """The page that shows all this."""
         return self.settings.out / REPORT
-
-
-def folder_of(trial: Trial) -> Path:
-    """The run folder of a trial that `optimize` made."""
-    assert trial.folder is not None  # noqa: S101  (all trials here have one)
-    return trial.folder
 
 
 def report_content(outcome: Outcome) -> ReportContent:

@@ -21,11 +21,11 @@ from wisp.errors import DataError, InputError, RecipeError
 from wisp.exploration import LATENCIES, OWNER, SUMMARY, TRIALS, Photos, explore, explored_networks
 from wisp.files import replacing, write_json
 from wisp.models import find_start, named
-from wisp.outcome import Outcome, Settings, find_notes, folder_of, report_content
+from wisp.outcome import Outcome, Settings, find_notes, report_content
 from wisp.records import TEST, TRAIN, VAL, Dataset
 from wisp.report.page import write_report
 from wisp.rounds import Rounds
-from wisp.search.candidate import Candidate, Trial
+from wisp.search.candidate import Candidate, Trial, folder_of
 from wisp.search.executors import local_executor
 from wisp.search.ladder import LADDER, ladder
 from wisp.search.limits import Limits

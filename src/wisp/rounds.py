@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from wisp.budget import Budget
 from wisp.errors import ModelError
-from wisp.search.candidate import Candidate, Trial
+from wisp.search.candidate import Candidate, Trial, folder_of
 from wisp.search.executors import Executor
 from wisp.search.planning import Plan, plan_round
 from wisp.search.selection import best_candidates
@@ -146,7 +146,7 @@ class Rounds:
             if plan.epochs < worth_it or len(plan.candidates) < count:
                 continue
             if teacher is not None:
-                plan = replace(plan, teacher=_folder(teacher).name)
+                plan = replace(plan, teacher=folder_of(teacher).name)
             # What time has cut is done, as far as it went: planned in the same way, it would not be trained again.
             done = {trial.folder for trial in self.trials}
             if any(self._task(plan, candidate, 0.0).folder in done for candidate in plan.candidates):
@@ -232,7 +232,7 @@ class Rounds:
 
 def _seconds_per_epoch(trial: Trial) -> float:
     """As it was trained: validation included, and with the other trainings beside it."""
-    folder = _folder(trial)
+    folder = folder_of(trial)
     seconds = read_run(folder).epoch_seconds()
     if seconds is None:
         raise ModelError(f"{folder / METRICS}: empty or damaged; remove the folder and resume again")
@@ -242,11 +242,6 @@ def _seconds_per_epoch(trial: Trial) -> float:
 def _worth_it(trial: Trial, teacher: Trial | None) -> float:
     """From so many epochs on, another training of the network is worth it: with its first teacher, from as many."""
     return trial.epochs * (_WORTH_IT if teacher is None or trial.teacher is not None else 1.0)
-
-
-def _folder(trial: Trial) -> Path:
-    assert trial.folder is not None  # noqa: S101  (all trials here have one)
-    return trial.folder
 
 
 @contextmanager

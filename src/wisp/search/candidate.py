@@ -39,3 +39,9 @@ class Trial:
     measurement: Measurement
     folder: Path | None = None
     teacher: Path | None = None
+
+
+def folder_of(trial: Trial) -> Path:
+    """The run folder of a trial that `optimize` made."""
+    assert trial.folder is not None  # noqa: S101  (all of these have one)
+    return trial.folder
