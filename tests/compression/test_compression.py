@@ -21,6 +21,7 @@ from wisp.macs import count_macs, count_onnx
 from wisp.models import SourceArch, build, named
 from wisp.packing import pack_run
 from wisp.runtime import Classifier
+from wisp.train.folder_lock import LOCK, sole_use
 from wisp.train.recipe import Recipe
 from wisp.train.run import ARTIFACT, COMPRESSION, METRICS, RUN_FILES, WEIGHTS, read_run
 
@@ -57,7 +58,7 @@ def test_a_run_becomes_a_smaller_run_that_works_like_any_other(trained, photos, 
     assert run.recipe.epochs == 3
     assert run.recipe == EASY.replace(epochs=3)
     assert run.data["pretrained"] == run.data["teachers"][0] == subject.digest
-    assert {path.name for path in run.folder.iterdir()} <= set(RUN_FILES)
+    assert {path.name for path in run.folder.iterdir()} <= {*RUN_FILES, LOCK}
     assert count_onnx(run.artifact).total == change.macs_after["onnx"]
     measured = evaluate(Classifier(run.artifact), dataset, "val", progress=False)
     assert measured.f1_macro == pytest.approx(change.f1_after)
@@ -206,6 +207,16 @@ def test_killed_after_the_last_step(trained, photos, tmp_path, in_steps, monkeyp
     assert read_run(out).is_complete
     assert not (out / COMPRESSION).exists()
     resume_without_training(trained, photos, out, in_steps, monkeypatch)
+
+
+def test_one_compression_at_a_time_in_a_folder(trained, photos, tmp_path):
+    out = tmp_path / "small"
+    subject, dataset = read_subject(str(trained)), load_dataset(photos)
+    with sole_use(out), pytest.raises(InputError, match="another wisp command is at work here"):
+        quiet(subject, Options("prune", ratio=0.6, epochs=1), dataset=dataset, out=out)
+    assert [path.name for path in out.iterdir()] == [LOCK]
+    with sole_use(out):  # it has let go
+        pass
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from wisp.reproduction.claim import deciding_split, read_claim
 from wisp.reproduction.reproduce import retraining_seeds
 from wisp.search.executors import InlineExecutor
 from wisp.submission import Manifest
+from wisp.train.folder_lock import LOCK, sole_use
 from wisp.train.run import RECIPE as RECIPE_FILE
 from wisp.train.run import WEIGHTS
 
@@ -146,6 +147,13 @@ def test_another_architecture(honest: Path, photos: Path, tmp_path: Path) -> Non
     result = run(forge(honest, tmp_path / "team.zip", {"arch.json": other}), photos, tmp_path / "out")
     assert result.verdict == "not reproduced"
     assert "does not build to the weights" in result.reasons[0]
+
+
+def test_one_reproduction_at_a_time_in_a_folder(honest: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with sole_use(out), pytest.raises(InputError, match="another wisp command is at work here"):
+        run(honest, photos, out, resume=True)
+    assert [path.name for path in out.iterdir()] == [LOCK]
 
 
 def test_other_photos_are_refused(honest: Path, photos: Path, tmp_path: Path) -> None:

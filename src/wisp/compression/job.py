@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -144,47 +145,51 @@ def compress(
             raise InputError(f"--out {out}: holds the model that is compressed; choose another folder")
         if not resume:
             check_folder(out, contents=RUN_FILES, overwrite=overwrite)
-    tuner, judge, recipe = None, None, _recipe(subject, recipe, dataset)
-    if dataset is not None:
-        _check_classes(subject, dataset)
-        procs = procs or alone()
-        flags = {"skip_unreadable": skip_unreadable, "progress": progress}
-        judge = Judge(dataset, recipe.resize, procs.device, **flags)
-        if out is not None and options.method != "fuse" and options.epochs != 0:
-            described = {**_described(subject, dataset, progress=progress), "teachers": [subject.digest]}
-            tuner = Tuner(
-                subject=subject,
-                dataset=dataset,
-                recipe=_fine_tuning(recipe, options),
-                out=out,
-                steps=(options.steps or 1) if options.method == "prune" else 1,
-                described=described,
-                procs=procs,
-                resume=resume,
-                overwrite=overwrite,
-                **flags,
+    with ExitStack() as held:
+        tuner, judge, recipe = None, None, _recipe(subject, recipe, dataset)
+        if dataset is not None:
+            _check_classes(subject, dataset)
+            procs = procs or alone()
+            flags = {"skip_unreadable": skip_unreadable, "progress": progress}
+            judge = Judge(dataset, recipe.resize, procs.device, **flags)
+            if out is not None and options.method != "fuse" and options.epochs != 0:
+                described = {**_described(subject, dataset, progress=progress), "teachers": [subject.digest]}
+                tuner = Tuner(
+                    subject=subject,
+                    dataset=dataset,
+                    recipe=_fine_tuning(recipe, options),
+                    out=out,
+                    steps=(options.steps or 1) if options.method == "prune" else 1,
+                    described=described,
+                    procs=procs,
+                    resume=resume,
+                    overwrite=overwrite,
+                    held=held,
+                    **flags,
+                )
+        if tuner is not None and resume and (finished := _read_finished(subject, options, tuner)) is not None:
+            tuner.remove_steps()
+            return finished
+        model, change = _apply(subject, options, tuner, judge, progress=progress)
+        if judge is not None:
+            classes = subject.network.num_classes
+            change = change.replace(
+                f1_before=judge.f1(subject.model, classes), f1_after=judge.f1(model, classes)
             )
-    if tuner is not None and resume and (finished := _read_finished(subject, options, tuner)) is not None:
-        tuner.remove_steps()
-        return finished
-    model, change = _apply(subject, options, tuner, judge, progress=progress)
-    if judge is not None:
-        classes = subject.network.num_classes
-        change = change.replace(f1_before=judge.f1(subject.model, classes), f1_after=judge.f1(model, classes))
-    change = change.replace(notes=(*change.notes, *_notes(options, dataset, tuner, out)))
-    run = tuner.run if tuner else None
-    if run is None and out is not None and (dataset is not None or subject.run is not None):
-        run = _write_run(subject, model, change, recipe, dataset, out, overwrite=overwrite or resume)
-    if run is not None and dataset is not None:
-        export_run(run, dataset, skip_unreadable=skip_unreadable)
-    change = _count_graphs(change, subject, model, run)
-    if run is not None:
-        write_json(run.folder / COMPRESSION, _to_json(change, subject, options))
-    elif out is not None:
-        _write_folder(subject, model, change, options, out, overwrite=overwrite or resume)
-    if tuner is not None:
-        tuner.remove_steps()  # last: killed before, a resumed call needs them
-    return Compressed(change, model, run)
+        change = change.replace(notes=(*change.notes, *_notes(options, dataset, tuner, out)))
+        run = tuner.run if tuner else None
+        if run is None and out is not None and (dataset is not None or subject.run is not None):
+            run = _write_run(subject, model, change, recipe, dataset, out, overwrite=overwrite or resume)
+        if run is not None and dataset is not None:
+            export_run(run, dataset, skip_unreadable=skip_unreadable)
+        change = _count_graphs(change, subject, model, run)
+        if run is not None:
+            write_json(run.folder / COMPRESSION, _to_json(change, subject, options))
+        elif out is not None:
+            _write_folder(subject, model, change, options, out, overwrite=overwrite or resume)
+        if tuner is not None:
+            tuner.remove_steps()  # last: killed before, a resumed call needs them
+        return Compressed(change, model, run)
 
 
 def _read_finished(subject: Subject, options: Options, tuner: Tuner) -> Compressed | None:

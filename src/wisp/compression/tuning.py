@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from wisp.errors import DataError, InputError
 from wisp.models.edits import Edit
 from wisp.records import TRAIN, VAL, Dataset, ResizeRule, Sample
 from wisp.train.distributed import Processes
+from wisp.train.folder_lock import sole_use
 from wisp.train.loop import train
 from wisp.train.photos import Photos, measure_f1
 from wisp.train.recipe import Recipe
@@ -39,6 +40,7 @@ class Tuner:
         steps: how many steps there are.
         described: what data.json says.
         procs: where to train.
+        held: until this is closed, `out` is for this process alone, from the first training on.
         resume: go on with what an interrupted call left.
         overwrite: replace the run in `out`.
         skip_unreadable: leave unreadable photos out.
@@ -52,11 +54,13 @@ class Tuner:
     steps: int
     described: dict[str, Any]
     procs: Processes
+    held: ExitStack
     resume: bool = False
     overwrite: bool = False
     skip_unreadable: bool = False
     progress: bool = True
     run: Run | None = field(default=None, init=False)
+    _holds: bool = field(default=False, init=False)
 
     @property
     def steps_folder(self) -> Path:
@@ -75,7 +79,14 @@ class Tuner:
             self.steps_folder.rmdir()
 
     def __call__(self, model: nn.Module, edits: tuple[Edit, ...], step: int) -> nn.Module:
-        """See `wisp.compress.Tune`."""
+        """See `wisp.compress.Tune`.
+
+        Raises:
+            InputError: another process is at work in the folder.
+        """
+        if not self._holds:  # not earlier: where nothing can be removed, nothing is left behind
+            self.held.enter_context(sole_use(self.out))
+            self._holds = True
         is_last = step == self.steps
         folder = self.out if is_last else self.steps_folder / str(step)
         if self.overwrite and not is_last:  # a resumed call would take the old run for its last step

@@ -33,6 +33,7 @@ from wisp.reproduction.retraining import Retraining, epochs_done, retrain
 from wisp.reproduction.verdict import Reproduction, Retrained, judge
 from wisp.sandbox import Limits
 from wisp.search.executors import Executor, ProcessExecutor
+from wisp.train.folder_lock import sole_use
 from wisp.train.run import describe_data, prepare_folder
 
 STATE = "reproduction.json"
@@ -94,19 +95,20 @@ def reproduce(
     described = describe_data(dataset, progress=settings.progress)
     require_same_photos(claim, described, dataset.root)
     split = deciding_split(claim, dataset)
-    _open_folder(settings, claim, described["digest"], resume=resume, overwrite=overwrite)
+    with sole_use(settings.out):
+        _open_folder(settings, claim, described["digest"], resume=resume, overwrite=overwrite)
 
-    findings = refuted_claims(claim, dataset, progress=settings.progress)
-    untrue = [str(finding) for finding in findings if finding.severity == "violation"]
-    if untrue:
-        result = _refuted(untrue, claim, split, settings)
-    else:
-        executor = executor or ProcessExecutor(min(settings.workers, settings.seeds))
-        result = _retrain_and_judge(claim, dataset, split, described, settings, executor)
-    notes = tuple(str(finding) for finding in findings if finding.severity == "warning")
-    result = _with_remarks(result, notes)
-    state = {**_identity(claim, described["digest"]), "seeds": settings.seeds, "result": result.to_json()}
-    write_json(settings.out / STATE, state)
+        findings = refuted_claims(claim, dataset, progress=settings.progress)
+        untrue = [str(finding) for finding in findings if finding.severity == "violation"]
+        if untrue:
+            result = _refuted(untrue, claim, split, settings)
+        else:
+            executor = executor or ProcessExecutor(min(settings.workers, settings.seeds))
+            result = _retrain_and_judge(claim, dataset, split, described, settings, executor)
+        notes = tuple(str(finding) for finding in findings if finding.severity == "warning")
+        result = _with_remarks(result, notes)
+        state = {**_identity(claim, described["digest"]), "seeds": settings.seeds, "result": result.to_json()}
+        write_json(settings.out / STATE, state)
     return result
 
 
