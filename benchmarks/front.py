@@ -39,7 +39,17 @@ from wisp.train.photos import load_photos
 from wisp.train.recipe import Recipe
 from wisp.train.run import RECIPE, describe_data, read_run
 
-OURS = ("wisp-250k:64", "wisp-500k:64", "wisp-1m:64", "wisp-2m:48", "wisp-2m:64", "wisp-4m:64", "wisp-4m:96")
+OURS = (
+    "wisp-500k:48",
+    "wisp-1m-se:36",
+    "wisp-1m:48",
+    "wisp-1m:64",
+    "wisp-2m:48",
+    "wisp-2m-se:64",
+    "wisp-2m:64",
+    "wisp-4m-se:80",
+    "wisp-4m:96",
+)
 
 
 def main() -> None:

@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time: a test that fails does so for everybody.
+settings.register_profile("wisp", derandomize=True, database=None)
+settings.load_profile("wisp")
 
 # Before torch is imported, here or in a child: two of its threads on one free core wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -170,20 +170,34 @@ def wisp_options(
     stem_kernel: int = 3,
     stem_stride: int = 2,
     dropout: float = 0.0,
+    activation: ActivationName = "relu",
+    gated: int = 0,
 ) -> WispOptions:
-    """Options from rows (width, depth, stride, expansion, kernel), the way papers print such networks."""
+    """Options from rows (width, depth, stride, expansion, kernel), the way papers print such networks.
+
+    The last `gated` stages have squeeze-excite.
+    """
     return WispOptions(
         stem=Stem(width=stem, kernel=stem_kernel, stride=stem_stride),
         stages=tuple(
-            Stage(width=width, depth=depth, stride=stride, expansion=float(expansion), kernel=kernel)
-            for width, depth, stride, expansion, kernel in stages
+            Stage(
+                width=width,
+                depth=depth,
+                stride=stride,
+                expansion=float(expansion),
+                kernel=kernel,
+                squeeze_excite=index >= len(stages) - gated,
+            )
+            for index, (width, depth, stride, expansion, kernel) in enumerate(stages)
         ),
         head=head,
+        activation=activation,
         dropout=dropout,
     )
 
 
 _patch_options = functools.partial(wisp_options, stem_kernel=4, stem_stride=4, dropout=0.1)
+_gated_options = functools.partial(_patch_options, activation="hardswish", gated=2)
 
 # Named by their MACs at 64 px. All begin with 4 x 4 patches: at equal MACs that measured better, and trains faster,
 # than a strided 3 x 3 stem, whose 32 x 32 maps spend a fifth of the budget on BatchNorm and one depthwise layer.
@@ -198,5 +212,12 @@ NAMED: Mapping[str, WispOptions] = MappingProxyType(
         "wisp-1m": _patch_options(stem=12, stages=((20, 2, 2, 2, 5), (40, 3, 2, 2, 5)), head=96),
         "wisp-500k": _patch_options(stem=8, stages=((12, 2, 2, 2, 5), (24, 3, 2, 2, 5)), head=64),
         "wisp-250k": _patch_options(stem=6, stages=((8, 1, 2, 2, 5), (20, 3, 2, 2, 5)), head=48),
+        "wisp-4m-se": _gated_options(
+            stem=20, stages=((16, 1, 1, 2, 3), (32, 3, 2, 3, 5), (64, 4, 2, 3, 5)), head=256
+        ),
+        "wisp-2m-se": _gated_options(
+            stem=14, stages=((12, 1, 1, 2, 3), (24, 2, 2, 3, 5), (48, 2, 2, 3, 5)), head=128
+        ),
+        "wisp-1m-se": _gated_options(stem=12, stages=((20, 2, 2, 2, 5), (40, 3, 2, 2, 5)), head=96),
     }
 )
