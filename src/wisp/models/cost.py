@@ -29,6 +29,7 @@ class Cost:
         params: parameters of the deployed network.
         size_bytes: the `.onnx`, at most.
         memory_bytes: peak memory of activations for one image, the normalised input included.
+        last_map: side of the map that is pooled, in positions.
     """
 
     macs_as_trained: int
@@ -36,6 +37,7 @@ class Cost:
     params: int
     size_bytes: int
     memory_bytes: int
+    last_map: int
 
 
 def cost(options: WispOptions, num_classes: int, image_size: int) -> Cost:
@@ -76,6 +78,7 @@ def cost(options: WispOptions, num_classes: int, image_size: int) -> Cost:
         params=params,
         size_bytes=_FLOAT_BYTES * params + file_bytes + convs * _CONV_BYTES,
         memory_bytes=_FLOAT_BYTES * peak,
+        last_map=size,
     )
 
 

@@ -25,7 +25,6 @@ import numpy.typing as npt
 from wisp.errors import ModelError
 from wisp.models import ArchSpec
 from wisp.models.cost import Cost, cost
-from wisp.models.layers import out_size
 from wisp.models.zoo.wisp import Stage, Stem, WispOptions
 from wisp.search.candidate import Candidate
 
@@ -174,7 +173,10 @@ class Space:
 
     def is_sound(self, genes: Genes) -> bool:
         """Whether the last map has at least `least_map` x `least_map` positions."""
-        return _last_map(self.decode(genes)) >= self.least_map
+        try:
+            return self.cost(genes).last_map >= self.least_map
+        except ModelError:  # the image is too small for the network
+            return False
 
     # Moving through the space
 
@@ -252,6 +254,23 @@ class Space:
 
 @functools.lru_cache(maxsize=65536)
 def _decode(space: Space, genes: Genes) -> Candidate:
+    options, image_size, augmentation = _network(space, genes)
+    arch = ArchSpec(num_classes=space.num_classes, options=options)
+    digest = hashlib.sha256(json.dumps(arch.to_json(), sort_keys=True).encode()).hexdigest()[:6]
+    strength = "" if augmentation is None else f"-a{round(100 * augmentation)}"
+    name = f"wisp-{round(space.cost(genes).macs / 1000)}k-{image_size}px-{digest}{strength}"
+    return Candidate(name, arch, image_size, augmentation)
+
+
+@functools.lru_cache(maxsize=65536)
+def _cost(space: Space, genes: Genes) -> Cost:
+    """Without a name for the network: a search weighs a hundred for each that it trains."""
+    options, image_size, _ = _network(space, genes)
+    return cost(options, space.num_classes, image_size)
+
+
+def _network(space: Space, genes: Genes) -> tuple[WispOptions, int, float | None]:
+    """Its options, its input size and its strength of augmentation."""
     values = [axis.values[gene] for gene, axis in zip(genes, space.axes, strict=True)]
     image_size, (kernel, stride), stem_width, activation, head, augmentation, count = values[: len(_SHARED)]
     stages = []
@@ -265,30 +284,4 @@ def _decode(space: Space, genes: Genes) -> Candidate:
         activation=activation,
         dropout=space.dropout,
     )
-    arch = ArchSpec(num_classes=space.num_classes, options=options)
-    digest = hashlib.sha256(json.dumps(arch.to_json(), sort_keys=True).encode()).hexdigest()[:6]
-    macs = cost(options, space.num_classes, image_size).macs
-    strength = "" if augmentation is None else f"-a{round(100 * augmentation)}"
-    name = f"wisp-{round(macs / 1000)}k-{image_size}px-{digest}{strength}"
-    return Candidate(name, arch, image_size, augmentation)
-
-
-@functools.lru_cache(maxsize=65536)
-def _cost(space: Space, genes: Genes) -> Cost:
-    candidate = space.decode(genes)
-    options = candidate.arch.options
-    assert isinstance(options, WispOptions)  # noqa: S101  (what decode makes)
-    return cost(options, space.num_classes, candidate.image_size)
-
-
-def _last_map(candidate: Candidate) -> int:
-    """Side of the map that is pooled; 0 where the image is too small for the network."""
-    options = candidate.arch.options
-    assert isinstance(options, WispOptions)  # noqa: S101  (what decode makes)
-    try:
-        size = out_size(candidate.image_size, options.stem.kernel, options.stem.stride)
-        for block in options.blocks():
-            size = out_size(size, block.kernel, block.stride)
-    except ModelError:
-        return 0
-    return size
+    return options, image_size, augmentation
