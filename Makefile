@@ -29,10 +29,11 @@ types: setup
 	$(BIN)/mypy
 
 # Compiled once: the tests start hundreds of processes, and some of these may not write what they compile. All tests of
-# a file run in one process, so that what they share (a trained run, a Ray cluster) is not made twice.
+# a file run in one process, so that what they share (a trained run, a Ray cluster) is not made twice; the files in the
+# order of tests/conftest.py.
 unit: setup
 	$(BIN)/python -m compileall -q src
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=90
 
 test: lint types unit
 

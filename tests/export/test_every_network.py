@@ -29,6 +29,7 @@ def test_there_are_networks_to_test():
     assert len(names()) >= 7
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", names())
 def test_every_batchnorm_folds_without_changing_the_outputs(name):
     model = lively(name)
@@ -52,6 +53,7 @@ def families():
     return sorted(cheapest.values())
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("name", families())
 def test_every_family_exports(name, tmp_path):

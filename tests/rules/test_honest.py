@@ -56,6 +56,7 @@ def _one_of_each_family() -> list[str]:
     return sorted(first.values())
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("name", _one_of_each_family())
 def test_every_family_of_ours_is_clean(name: str) -> None:

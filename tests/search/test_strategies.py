@@ -146,6 +146,7 @@ def test_proposals_are_feasible_and_starts_are_finished(make: Callable[[int], St
             told.clear()
 
 
+@pytest.mark.no_cover
 def test_same_seed_same_search(make: Callable[[int], Strategy], store) -> None:
     one = simulated(make(1), store("one"), hours=0.1).run()
     same = simulated(make(1), store("same"), hours=0.1).run()
@@ -239,6 +240,7 @@ def test_waiting_changes_nothing(make: Callable[[int], Strategy]) -> None:
         running.append((number, proposal))
 
 
+@pytest.mark.no_cover
 def test_failures_and_stragglers_lose_nothing(make: Callable[[int], Strategy], store) -> None:
     study = simulated(
         make(0), store(), workers=20, hours=0.025, failures_an_hour=40.0, straggling=0.5, repair_seconds=30.0
@@ -249,6 +251,7 @@ def test_failures_and_stragglers_lose_nothing(make: Callable[[int], Strategy], s
     assert len({trial.number for trial in trials}) == len(trials) > 60
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["evolution"])
 def test_better_than_random_search_with_early_stopping(name: str, store) -> None:
     """Outside the spread over three objectives, at equal time."""
@@ -444,6 +447,7 @@ def test_sub_networks_are_sub_networks() -> None:
 # Scaling
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 def test_a_thousand_workers_are_busy() -> None:
     """With workers that fail and straggle, and 50 ms of deciding and writing down for every trial, one at a time.
