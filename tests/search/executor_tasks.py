@@ -111,6 +111,12 @@ def wait_for_file(path: Path) -> None:
         time.sleep(0.02)
 
 
+def hold_core(leave: Path) -> None:
+    """Take a core, say so by `leave` with the suffix .began, and leave when somebody makes the file."""
+    leave.with_suffix(".began").touch()
+    wait_for_file(leave)
+
+
 def work_until_stopped(task: tuple[str, Path]) -> str:
     """Save when interrupted, as a training does; or be done at once."""
     kind, folder = task

@@ -272,10 +272,9 @@ def test_a_search_on_a_busy_cluster_does_not_wait_for_others(ray_cluster: Any, t
     import ray  # noqa: PLC0415  (an optional part)
 
     leave = [tmp_path / "first", tmp_path / "second"]
-    others = [
-        ray.remote(num_cpus=1, max_retries=0)(executor_tasks.wait_for_file).remote(path) for path in leave
-    ]
-    wait_for(lambda: ray.available_resources().get("CPU", 0.0) == 0.0)
+    others = [ray.remote(num_cpus=1, max_retries=0)(executor_tasks.hold_core).remote(path) for path in leave]
+    # Not only that no core is free: what an earlier test had may not all be given back yet.
+    wait_for(lambda: all(path.with_suffix(".began").exists() for path in leave))
     executor = _ray_executor()
     known: list[int] = []
     drawn: list[int] = []
