@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from network_families import cheapest_of_each_family
 from wisp.export import export_onnx, fold_batchnorm
 from wisp.macs import contradiction, count_exact, count_macs, count_onnx
 from wisp.models import build, named, names
@@ -45,17 +46,9 @@ def test_every_batchnorm_folds_without_changing_the_outputs(name):
     assert (after.total < before.total) == has_norms
 
 
-def families():
-    """The cheapest name of each family: exporting all of them takes too long."""
-    cheapest = {}
-    for name in sorted(names(), key=lambda name: named(name, 5).macs(SIZE)):
-        cheapest.setdefault(named(name, 5).family, name)
-    return sorted(cheapest.values())
-
-
 @pytest.mark.no_cover
 @pytest.mark.slow
-@pytest.mark.parametrize("name", families())
+@pytest.mark.parametrize("name", cheapest_of_each_family(SIZE))
 def test_every_family_exports(name, tmp_path):
     model = lively(name)
     images = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)

@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from network_families import cheapest_of_each_family
 from wisp.errors import ModelError
 from wisp.macs import count_exact, count_macs, differences
-from wisp.models import ArchSpec, build, named, names
+from wisp.models import ArchSpec, build, named
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -79,19 +80,11 @@ def _norms_and_pools(model: nn.Module, image_size: int) -> Counter[str]:
     return +found
 
 
-def _one_of_each_family() -> list[str]:
-    """The first narrow network of each family: capturing all of them takes too long."""
-    first: dict[str, str] = {}
-    for name in sorted(names(), key=lambda name: named(name, 9).macs(32)):
-        first.setdefault(named(name, 9).family, name)
-    return sorted(first.values())
-
-
 def test_there_are_families() -> None:
-    assert len(_one_of_each_family()) >= 7
+    assert len(cheapest_of_each_family(32)) >= 7
 
 
-@pytest.mark.parametrize("name", _one_of_each_family())
+@pytest.mark.parametrize("name", cheapest_of_each_family(32))
 def test_official_is_exact_and_the_itemised_rest(name: str) -> None:
     model = build(named(name, 9))
     exact, official = count_exact(model, 32), count_macs(model, 32)

@@ -112,6 +112,9 @@ def test_closed_forms_are_those_of_the_network(
         as_trained.total - sum(layer.macs for layer in as_trained.layers if layer.kind == "BatchNorm2d") // 2
     )
     assert expected.macs == folded
+    before_pool = nn.Sequential(network.stem, network.blocks, network.head).eval()
+    with torch.no_grad():
+        assert before_pool(torch.zeros(1, 3, image_size, image_size)).shape[-1] == expected.last_map
     assert expected.memory_bytes == 4 * peak_values(network, image_size)
 
 

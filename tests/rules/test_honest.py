@@ -9,6 +9,7 @@ import torch
 from collection import HONEST, findings
 from torch import nn
 
+from network_families import cheapest_of_each_family
 from torchvision_peer import load_torchvision
 from wisp.macs import count_macs
 from wisp.models import build, named, names
@@ -48,17 +49,9 @@ def test_every_network_of_ours_is_counted_whole(name: str) -> None:
     assert seen.macs == seen.gates + sum(seen.counted.values()) > 0
 
 
-def _one_of_each_family() -> list[str]:
-    """The narrowest network of each."""
-    first: dict[str, str] = {}
-    for name in sorted(names(), key=lambda name: named(name, 9).macs(32)):
-        first.setdefault(named(name, 9).family, name)
-    return sorted(first.values())
-
-
 @pytest.mark.no_cover
 @pytest.mark.slow
-@pytest.mark.parametrize("name", _one_of_each_family())
+@pytest.mark.parametrize("name", cheapest_of_each_family(32))
 def test_every_family_of_ours_is_clean(name: str) -> None:
     verdict = check(read_target(name, 32), seed=4, progress=False)
     assert verdict.result == "clean"
