@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Hashable, Iterator
+import sys
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, so that no process waits at the end for another's."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _exporters_unwatched() -> Iterator[None]:
+    """Coverage looks away while torch exports: watched it takes twice as long, and our lines run elsewhere too."""
+    import torch  # noqa: PLC0415  (after the line about its threads)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.export, "export", _unwatched(torch.export.export))
+        patch.setattr(torch.onnx, "export", _unwatched(torch.onnx.export))
+        yield
+
+
+def _unwatched(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        watcher = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return function(*args, **options)
+        finally:
+            sys.settrace(watcher)
+            _called()  # only at a call does coverage's tracer take its place again, and it must see `call` return
+
+    return call
+
+
+def _called() -> None:
+    pass
 
 
 @pytest.fixture(scope="session")
@@ -72,6 +103,38 @@ def models_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(graph, "_ask", ask_once)
         patch.setattr(counter, "_read", read_once)
+        yield
+
+
+_GRAPHS: dict[Hashable, bytes] = {}
+
+
+@pytest.fixture(scope="module")
+def graphs_exported_once() -> Iterator[None]:
+    """A network's graph is torch's the first time, and the same with the new weights filled in from then on.
+
+    For tests of what is done with exported files; each is compared with its network as always. The export has tests
+    of its own: export/.
+    """
+    import onnx  # noqa: PLC0415  (they take a while)
+
+    from wisp.export import onnx as exporter  # noqa: PLC0415
+
+    export = exporter._graph
+
+    def export_once(deployed: Any, size: int) -> Any:
+        weights = {name: value.detach().cpu().numpy() for name, value in deployed.state_dict().items()}
+        key = (repr(deployed), size, *((name, value.shape) for name, value in weights.items()))
+        if key not in _GRAPHS:
+            _GRAPHS[key] = export(deployed, size).SerializeToString()
+        graph = onnx.ModelProto.FromString(_GRAPHS[key])
+        for tensor in graph.graph.initializer:
+            if tensor.name in weights:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(weights[tensor.name], tensor.name))
+        return graph
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporter, "_graph", export_once)
         yield
 
 

@@ -46,6 +46,8 @@ from wisp.train.run import read_run
 CLASSES = {"glass": (40, 160, 60), "metal": (120, 120, 130), "paper": (220, 210, 190)}
 SEARCH = SearchSettings(trials=6, sizes=(24, 32), limits=Limits(macs=400_000), strategy="random")
 
+pytestmark = pytest.mark.usefixtures("graphs_exported_once")
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:

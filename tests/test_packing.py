@@ -24,7 +24,7 @@ from wisp.submission import Manifest, Submission, open_submission, verify_submis
 from wisp.submission.network import check_network
 from wisp.train.run import describe_data, open_run, read_run
 
-pytestmark = pytest.mark.usefixtures("models_read_once")
+pytestmark = pytest.mark.usefixtures("models_read_once", "graphs_exported_once")
 
 
 def paint_tests(root: Path) -> None:

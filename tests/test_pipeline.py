@@ -37,6 +37,8 @@ CLASSES = {"glass": (40, 160, 60), "metal": (120, 120, 130), "paper": (220, 210,
 PRETRAINED = "pretrained: all trainings began with the weights that came with wisp (--init)"
 RUNGS = (("wisp-500k", 16), ("wisp-1m", 16))
 
+pytestmark = pytest.mark.usefixtures("graphs_exported_once")
+
 
 def write_photos(folder: Path, count: int, seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -25,6 +25,8 @@ from wisp.train.folder_lock import LOCK, sole_use
 from wisp.train.recipe import Recipe
 from wisp.train.run import ARTIFACT, COMPRESSION, METRICS, RUN_FILES, WEIGHTS, read_run
 
+pytestmark = pytest.mark.usefixtures("graphs_exported_once")
+
 IN_STEPS = Options("prune", ratio=0.5, steps=2, epochs=1)
 SOURCE = """
 from torch import nn

@@ -195,6 +195,7 @@ def test_a_search_resumed_after_kills_is_the_search(
         assert shape(trials) == shape(expected)
 
 
+@pytest.mark.no_cover
 def test_a_failed_training_is_told_and_not_built_upon(make: Callable[[int], Strategy], store) -> None:
     study = simulated(make(0), store(), workers=2, hours=0.1)
     run = study.function
