@@ -93,8 +93,13 @@ LIMITS = {
         "It expects the object to fill the picture: crop first.",
         "There is no class for anything else: it always answers with one of its nine.",
         "Do not sort batteries with it alone: a missed battery is a fire, and recall on them is not perfect.",
+        "Some of its photos came without a stated licence: find out before you sell what it is a part of.",
     ),
 }
+START_LIMIT = (
+    "The weights that it began with learned from photos for research use: find out what that means for you before you "
+    "sell what it is a part of, or train your own from scratch."
+)
 
 
 def main() -> None:
@@ -177,7 +182,7 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
             "official_deployed": chosen.macs,
             "graph": count_onnx(run.artifact).total,
         },
-        limits=LIMITS[name],
+        limits=(*LIMITS[name], *([START_LIMIT] if shipped.pretrained else [])),
         made_by=f"python -m benchmarks.accuracy {name} DATA --out RUNS {shipped.options} && "
         f"python -m benchmarks.make_zoo {name} DATA --runs RUNS --only {shipped.name}",
     )

@@ -126,6 +126,8 @@ def find_notes(
     if settings.init != SCRATCH:
         whose = "that came with wisp" if settings.init == PRETRAINED else f"of {settings.init}"
         yield f"pretrained: all trainings began with the weights {whose} (--init)"
+    else:
+        yield "from scratch: all trainings began with random weights"
     if chosen.teacher is not None:
         yield (
             f"distilled: the chosen network followed {chosen.teacher.name} (--distill); a submission holds no teacher, "

@@ -118,7 +118,12 @@ def test_the_verb_lists_them_and_shows_cards(capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert f"* {DEFAULT}" in out
     for model in MODELS:
-        assert f"{model.card.macs['official_deployed']:,}" in out
+        line = next(line for line in out.splitlines() if f" {model.name} " in line)
+        assert f"{model.card.macs['official_deployed']:,}" in line
+        assert (" pretrained " in line, " scratch " in line) == (
+            model.card.training["pretrained"],
+            not model.card.training["pretrained"],
+        )
     assert run(["zoo", DEFAULT]) == 0
     assert "## Limits" in capsys.readouterr().out
     assert run(["zoo", "--json"]) == 0

@@ -31,14 +31,17 @@ def zoo(name: str | None, as_json: bool) -> None:
         click.echo(models[0].card.markdown() + f"\nFile: {models[0].path}")
     else:
         width = max(len(model.name) for model in models)
-        click.echo(f"  {'name':<{width}}  classes   px       MACs    bytes  macro F1 on test (95% interval)")
+        click.echo(
+            f"  {'name':<{width}}  classes   px       MACs    bytes  {'start':<10}  macro F1 on test (95% interval)"
+        )
         for model in models:
             card = model.card
             mark = "*" if model.name == DEFAULT else " "
             low, high = card.f1_ci95
+            start = "pretrained" if card.training["pretrained"] else "scratch"
             click.echo(
                 f"{mark} {model.name:<{width}}  {len(card.classes):7}  {card.network['image_size']:3}  "
-                f"{card.macs['official_deployed']:9,}  {card.network['size_bytes']:7,}  {card.f1:.4f} ({low:.4f} to "
-                f"{high:.4f})"
+                f"{card.macs['official_deployed']:9,}  {card.network['size_bytes']:7,}  {start:<10}  "
+                f"{card.f1:.4f} ({low:.4f} to {high:.4f})"
             )
         click.echo("\n* is what `wisp classify` takes where no --model is named; wisp zoo NAME shows a card")
