@@ -178,7 +178,8 @@ def make_content(
         notes=("synthetic photos: what is measured here says nothing about real waste",),
         baseline=baseline,
         seconds=598.4,
-        command="wisp optimize waste9 --out runs/waste9 --budget 10m --seed 0",
+        command="wisp train waste9 --model runs/waste9/arch.json --recipe runs/waste9/recipe.toml --out again",
+        job="wisp optimize waste9 --out again --budget 600s --strategy ladder --seed 0 --workers 2",
         version="0.1.0",
     )
     return replace(content, **changes)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def report_content(outcome: Outcome) -> ReportContent:
         baseline=settings.baseline,
         seconds=outcome.seconds,
         command=reproduction_command(outcome),
+        job=job_command(outcome.settings),
         version=__version__,
         explored=outcome.explored,
     )
@@ -100,6 +102,51 @@ def reproduction_command(outcome: Outcome) -> str:
     if outcome.chosen.teacher is not None:
         model += ["--teacher", str(outcome.chosen.teacher)]
     return shlex.join(["wisp", "train", str(outcome.settings.data), *model, "--out", "again"])
+
+
+def job_command(settings: Settings) -> str:
+    """The command that does the whole job again, what was decided by itself written out; no password is in it."""
+    options: dict[str, object] = {
+        "--out": "again",
+        "--budget": f"{settings.budget_seconds:g}s",
+        "--strategy": settings.strategy,
+        "--max-macs": settings.max_macs,
+        "--target-f1": settings.target_f1,
+        "--seed": settings.seed,
+        "--workers": settings.workers,
+        "--init": settings.init,
+        "--distill": settings.distill,
+        # a candidate sets its size, epochs and seed in it; the job sets them anew
+        "--recipe": settings.out / RECIPE if settings.recipe != Recipe() else None,
+        "--skip-unreadable": settings.skip_unreadable,
+    }
+    if settings.baseline != LEADERBOARD_2021:
+        options |= {"--baseline-f1": settings.baseline.f1, "--baseline-macs": settings.baseline.macs}
+    if settings.search is not None:
+        options |= _search_options(settings.search)
+    words = ["wisp", "optimize" if settings.search is None else "search", str(settings.data)]
+    for option, value in options.items():
+        if value is not None and value is not False:
+            words += [option] if value is True else [option, str(value)]
+    return shlex.join(words)
+
+
+def _search_options(search: SearchSettings) -> Mapping[str, object]:
+    limits = search.limits
+    return {
+        "--max-macs": limits.macs,
+        "--max-params": limits.params,
+        "--max-bytes": limits.size_bytes,
+        "--max-memory": limits.memory_bytes,
+        "--max-latency": limits.latency_ms,
+        "--sizes": None if search.sizes is None else ",".join(map(str, search.sizes)),
+        "--augmentation": search.augmentation,
+        "--trials": search.trials,
+        "--storage": search.storage and re.sub(r"(://[^/@:]*):[^/@]*@", r"\1:***@", search.storage),
+        "--study": f"{search.study}-again" if search.storage is not None else None,
+        "--ray": search.ray,
+        "--gpus-per-trial": search.gpus_per_trial or None,
+    }
 
 
 def find_notes(

@@ -287,7 +287,8 @@ def test_recipe_and_how_to_do_it_again():
     page = page_of(content)
     assert page.sections["recipe"].endswith("epochs92mixingnonevertical_fliptruelearning_rate0.004")
     assert content.command in page.sections["again"]
-    assert "The search itself took 9 min 58 s" in page.sections["again"]
+    assert content.job in page.sections["again"]
+    assert "Do the whole job again, 9 min 58 s here" in page.sections["again"]
 
 
 @pytest.mark.parametrize(

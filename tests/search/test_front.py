@@ -78,19 +78,19 @@ def test_preference_is_by_rank_and_begins_with_the_lowest_score_of_the_front(giv
     assert [rank[i] for i in order] == sorted(rank)
     if given:
         front = [p for i, p in enumerate(given) if rank[i] == 0]
-        sound = [score(f1, macs) for macs, f1 in front if f1 >= 0.5]
+        sound = [score(f1, macs) for macs, f1 in front if f1 >= SAFE_F1]
         macs, f1 = given[order[0]]
         if sound:
             assert score(f1, macs) == min(sound)
-        else:  # the score is blind there, and would take the cheapest
+        else:  # the score is, or may be, blind there, and would take the cheapest
             assert f1 == max(f1 for _, f1 in front)
 
 
-def test_one_near_the_floor_can_be_asked_to_wait() -> None:
+def test_one_near_the_floor_waits() -> None:
     points = [(50_000.0, 0.53), (2_000_000.0, 0.56), (4_000_000.0, 0.6)]
-    assert preference(points)[0] == 0
-    assert preference(points, least_f1=SAFE_F1)[0] == 1
-    assert preference(points[:1], least_f1=SAFE_F1) == [0]
+    assert score(0.53, 50_000.0) < score(0.56, 2_000_000.0)
+    assert preference(points)[0] == 1
+    assert preference(points[:1]) == [0]
 
 
 def test_preference_covers_the_front() -> None:

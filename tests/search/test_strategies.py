@@ -148,9 +148,9 @@ def test_proposals_are_feasible_and_starts_are_finished(make: Callable[[int], St
 
 @pytest.mark.no_cover
 def test_same_seed_same_search(make: Callable[[int], Strategy], store) -> None:
-    one = simulated(make(1), store("one"), hours=0.1).run()
-    same = simulated(make(1), store("same"), hours=0.1).run()
-    other = simulated(make(2), store("other"), hours=0.1).run()
+    one = simulated(make(1), store("one"), hours=0.06).run()
+    same = simulated(make(1), store("same"), hours=0.06).run()
+    other = simulated(make(2), store("other"), hours=0.06).run()
     assert len(one) > 20
     assert shape(one) == shape(same)
     assert shape(one) != shape(other)
@@ -197,7 +197,7 @@ def test_a_search_resumed_after_kills_is_the_search(
 
 @pytest.mark.no_cover
 def test_a_failed_training_is_told_and_not_built_upon(make: Callable[[int], Strategy], store) -> None:
-    study = simulated(make(0), store(), workers=2, hours=0.1)
+    study = simulated(make(0), store(), workers=2, hours=0.05)
     run = study.function
     bad: set[int] = set()
 
@@ -244,7 +244,7 @@ def test_waiting_changes_nothing(make: Callable[[int], Strategy]) -> None:
 @pytest.mark.no_cover
 def test_failures_and_stragglers_lose_nothing(make: Callable[[int], Strategy], store) -> None:
     study = simulated(
-        make(0), store(), workers=20, hours=0.025, failures_an_hour=40.0, straggling=0.5, repair_seconds=30.0
+        make(0), store(), workers=20, hours=0.012, failures_an_hour=40.0, straggling=0.5, repair_seconds=30.0
     )
     trials = study.run()
     assert study.executor.deaths > 3  # type: ignore[attr-defined]

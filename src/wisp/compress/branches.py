@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from wisp.macs.tensors import tensors_of
 from wisp.models.edits import Merge, Nothing
 from wisp.models.folding import replace_module
 
@@ -59,8 +59,8 @@ class _Sums(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
     ) -> Any:
         out = func(*args, **(kwargs or {}))
         name = func._schema.name.removeprefix("aten::")
-        read = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        made = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        read = tensors_of(args, kwargs)
+        made = tensors_of(out)
         sources = [self.number(tensor) for tensor in read]
         self.reads.update(sources)
         for tensor in made:  # also one that was written in place: it is another value now

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from wisp.compress.labels import COLUMNS, FIXED, NONE, ROWS, Labels
+from wisp.macs.tensors import tensors_of
 
 _COPIES = frozenset(["_to_copy", "alias", "clone", "contiguous", "detach", "lift_fresh", "to"])
 _VIEWS = frozenset(["_unsafe_view", "reshape", "view"])
@@ -109,7 +109,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own h
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         name = func._schema.name.removeprefix("aten::")
-        self._alive += [leaf for leaf in tree_leaves((args, out)) if isinstance(leaf, Tensor)]
+        self._alive += tensors_of(args, out)
         if name in self._HANDLERS:
             self._HANDLERS[name](self, args, out)
         elif name in _MOVES:
@@ -126,7 +126,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own h
         source = args[0]
         if name in _TURNS and source.ndim == 2 and self._turn_weight(source, out):
             return
-        values = [self.find(leaf) for leaf in tree_leaves(source) if isinstance(leaf, Tensor)]
+        values = [self.find(tensor) for tensor in tensors_of(source)]
         if name == "stack":
             for other in values[1:]:  # they stay equally many
                 self.labels.merge(values[0], other)
@@ -143,7 +143,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own h
             results = func(values[0], args[1], NONE)
         else:
             results = func(values[0] if isinstance(source, Tensor) else values, *args[1:], **kwargs)
-        for tensor, labels in zip(tree_leaves(out), tree_leaves(results), strict=True):
+        for tensor, labels in zip(tensors_of(out), tensors_of(results), strict=True):
             self._put(tensor, labels)
             if func.is_view and tensor is not source:
                 self._sources[id(tensor)] = source
@@ -174,8 +174,8 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own h
                 return
 
     def _pointwise(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        result = next(leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+        tensors = tensors_of(args, kwargs)
+        result = tensors_of(out)[0]
         operands = [self.find(tensor) for tensor in tensors if tensor.numel() > 1]
         whole = [labels for labels in operands if labels.shape == result.shape]
         if not whole:
@@ -263,7 +263,7 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own h
         self._put(out[0], labels)
 
     def _spatial(self, args: tuple[Any, ...], out: Any) -> None:
-        result = next(leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+        result = tensors_of(out)[0]
         labels = self.find(args[0])
         if result.ndim < 3 or result.shape[:2] != labels.shape[:2]:
             self.labels.fix(labels, "a pool without a batch")
@@ -288,8 +288,8 @@ class Flow(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own h
 
     def _unknown(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """What has no rule: everything that it touches stays, also what it may write into through a view."""
-        for leaf in tree_leaves((args, kwargs)):
-            tensor = leaf if isinstance(leaf, Tensor) else None
+        for read in tensors_of(args, kwargs):
+            tensor: Tensor | None = read
             while tensor is not None:
                 self.labels.fix(self.find(tensor), f"the operator {name}")
                 tensor = self._sources.get(id(tensor))

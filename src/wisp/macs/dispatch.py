@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch._ops import HigherOrderOperator, OpOverload
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from wisp.macs.formulas import (
     ADDITIONS,
@@ -31,6 +30,7 @@ from wisp.macs.formulas import (
 )
 from wisp.macs.ledger import Ledger, Place
 from wisp.macs.outside import COMES_FROM_ELSEWHERE, Exits, existing_tensors, work_elsewhere
+from wisp.macs.tensors import tensors_of
 
 _LIBRARIES = (str(Path(torch.__file__).parent) + os.sep, str(Path(__file__).parent) + os.sep)
 _STANDARD = sysconfig.get_paths()["stdlib"] + os.sep
@@ -87,7 +87,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
 
     def _record(self, func: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
         name, shown = operator_name(func), str(func._schema.name)
-        results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        results = tensors_of(out)
         if self._known is not None:
             if not name.startswith("lift"):  # those bring in constants: torch.tensor(2.0)
                 self.expect((args, kwargs), shown)
@@ -103,7 +103,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             elif name in PRODUCTS:
                 self._product(name, shown, args, kwargs, results[0])
             elif name in FUNCTIONS:
-                tensors = [leaf for leaf in tree_leaves((args, out)) if isinstance(leaf, Tensor)]
+                tensors = tensors_of(args, out)
                 self.ledger.count(shown, self.place(), elementwise=max(int(leaf.numel()) for leaf in tensors))
                 self._reset(results)
             elif name in ADDITIONS:
@@ -113,19 +113,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
             elif not name.startswith("prim::"):  # those ask a tensor about itself
                 self.ledger.miss(shown, self.place(), _NO_RULE)
         except (RuntimeError, TypeError) as error:  # a symbolic size has no number
-            tensors = [leaf for leaf in tree_leaves((args, out)) if isinstance(leaf, Tensor)]
+            tensors = tensors_of(args, out)
             if all(isinstance(size, int) for leaf in tensors for size in leaf.shape):
                 raise
             self.ledger.miss(shown, self.place(), f"{_SYMBOLIC} ({type(error).__name__})")
 
     def expect(self, values: Any, reader: str) -> None:
         """Write down if a tensor among `values` was made out of sight."""
-        for leaf in tree_leaves(values):
-            if (
-                self._known is not None
-                and isinstance(leaf, Tensor)
-                and (key := self._key(leaf)) not in self._known
-            ):
+        for tensor in tensors_of(values):
+            if self._known is not None and (key := self._key(tensor)) not in self._known:
                 self._known.add(key)
                 self.ledger.miss(reader, self.place(), COMES_FROM_ELSEWHERE)
 
@@ -133,7 +129,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's o
         self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], results: Sequence[Tensor]
     ) -> None:
         """Follow products through an operator that multiplies nothing."""
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        tensors = tensors_of(args, kwargs)
         sources = [self._key(leaf) for leaf in tensors]
         adds_up = name in REDUCTIONS or (name == "index_put" and len(args) > 3 and bool(args[3]))
         if name in _ALONG_AXES and results:  # over an axis of one nothing is added

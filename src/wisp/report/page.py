@@ -50,6 +50,7 @@ class ReportContent:
         baseline: what all scores are relative to.
         seconds: how long the job took.
         command: the command line that trains the chosen network again.
+        job: the command line that does the whole job again.
         version: of wisp.
         explored: MACs and F1 on validation of every network that the search trained briefly; none without a search.
     """
@@ -66,6 +67,7 @@ class ReportContent:
     baseline: Baseline
     seconds: float
     command: str
+    job: str
     version: str
     explored: tuple[Point, ...] = ()
 
@@ -147,8 +149,15 @@ def _sections(content: ReportContent) -> Iterator[Section | Markup]:
         element("pre", element("code", content.command)),
         element(
             "p",
-            "The same data, recipe, seed and versions give the same network. The search itself took "
-            f"{_duration(content.seconds)}; its settings are in optimize.json beside this page.",
+            "The same data, recipe, seed and versions give the same network.",
+            class_="caption",
+        ),
+        element("p", f"Do the whole job again, {_duration(content.seconds)} here:"),
+        element("pre", element("code", content.job)),
+        element(
+            "p",
+            "How many networks the time is enough for depends on the machine, and on several workers who is ready "
+            "first; so the job may choose another network.",
             class_="caption",
         ),
     )

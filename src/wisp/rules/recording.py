@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch._ops import OpOverload
-from torch.utils._pytree import tree_leaves
 
 from wisp.macs.dispatch import Recorder, eager_paths
 from wisp.macs.formulas import ADDITIONS, MACS, PRODUCTS, REDUCTIONS, operator_name
 from wisp.macs.ledger import Entry, Ledger
+from wisp.macs.tensors import tensors_of
 from wisp.rules.attribution import COUNTED, Attribution, calling_line, split_layer
 
 GATE_PRODUCTS = 2  # products in which one value may take part and be added up; three make a filter
@@ -115,7 +115,7 @@ class Observation:
 
 def main_outputs(value: Any) -> tuple[Tensor, ...]:
     """The tensors in what a network gave, in order."""
-    return tuple(leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+    return tuple(tensors_of(value))
 
 
 def _joined(sources: Sequence[tuple[Tensor, Lineage]]) -> Lineage:
@@ -166,8 +166,8 @@ class _Follower(Recorder):  # type: ignore[no-untyped-call]  # torch's own hook 
         out: Any,
         entries: list[Entry],
     ) -> None:
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        tensors = tensors_of(args, kwargs)
+        results = tensors_of(out)
         sources = [(tensor, held) for tensor in tensors if (held := self.lineage(tensor)) is not None]
         layer, how = split_layer((place := self.place()).layer)
         self.steps.append(Step(name, layer, place.source))
@@ -250,7 +250,7 @@ def _note_calls(model: nn.Module, follower: _Follower, calls: list[Call]) -> lis
     started: list[tuple[str | None, Lineage | None, int]] = []
 
     def begin(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        tensors = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+        tensors = tensors_of(inputs)
         lineage = follower.lineage(tensors[0]) if tensors else None
         started.append((calling_line(_run.__code__), lineage, follower.ledger.macs))
 

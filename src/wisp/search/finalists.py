@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from wisp.score import F1_FLOOR, LEADERBOARD_2021
-from wisp.search.front import SAFE_F1, Point, preference
+from wisp.search.front import Point, preference
 
 _FLOOR_REACH = 0.1  # F1 that a finalist may still be expected to gain
 _TARGET_REACH = 0.03  # the same, where the user named an F1
@@ -31,7 +31,7 @@ def choose_finalists(points: Sequence[Point], count: int, *, target_f1: float | 
         :count
     ]
     above = [index for index in promising if points[index][1] >= F1_FLOOR] or promising
-    spread = [above[at] for at in preference([points[index] for index in above], least_f1=SAFE_F1)]
+    spread = [above[at] for at in preference([points[index] for index in above])]
     by_score = sorted(promising, key=lambda index: (_worth(points[index]), index))
     order: list[int] = []
     if target_f1 is not None:

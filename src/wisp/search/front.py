@@ -61,10 +61,10 @@ def ranks(points: Sequence[Point]) -> list[int]:
     return rank
 
 
-def preference(points: Sequence[Point], count: int | None = None, *, least_f1: float = F1_FLOOR) -> list[int]:
+def preference(points: Sequence[Point], count: int | None = None) -> list[int]:
     """Indices of all points, or the first `count` of them, the most promising first: by rank, spread within a rank.
 
-    Within a rank the point with the lowest score comes first of those at `least_f1` (where none is: the one with the
+    Within a rank the point with the lowest score comes first of those at `SAFE_F1` (where none is: the one with the
     highest F1), then always the one that is farthest from all taken, in F1 and log MACs scaled to 0..1 (the epsilon-net
     of MO-ASHA, Schmucker et al., 2021). So the first few cover the front, and the competition's optimum is among them.
     """
@@ -76,7 +76,7 @@ def preference(points: Sequence[Point], count: int | None = None, *, least_f1: f
     place = (place - place.min(axis=0)) / np.where(span > 0, span, 1.0)
     order: list[int] = []
     for members in _fronts(points):
-        first = min(members, key=lambda i: (_worth(points[i], least_f1), i))
+        first = min(members, key=lambda i: (_worth(points[i]), i))
         gap = np.full(len(members), np.inf)  # to the nearest that is taken; -inf for those themselves
         position = members.index(first)
         while gap[position] >= 0:
@@ -91,10 +91,10 @@ def preference(points: Sequence[Point], count: int | None = None, *, least_f1: f
     return order
 
 
-def _worth(point: Point, least_f1: float) -> tuple[bool, float]:
-    """Sorts by score; below `least_f1`, where the score is (or may be) blind to F1, by F1."""
+def _worth(point: Point) -> tuple[bool, float]:
+    """Sorts by score; below `SAFE_F1`, where the score is (or may be) blind to F1, by F1."""
     macs, f1 = point
-    return f1 < least_f1, -f1 if f1 < least_f1 else score(f1, macs)
+    return f1 < SAFE_F1, -f1 if f1 < SAFE_F1 else score(f1, macs)
 
 
 def _fronts(points: Sequence[Point]) -> Iterator[list[int]]:
