@@ -36,6 +36,7 @@ LONG = {
     "recipe_study": (
         "python -m benchmarks.recipe_study DATA --out RUNS --hold-out 0.33 --variant NAME FIELD=VALUE",
     ),
+    "search_predictor": ("python -m benchmarks.search_predictor --record docs/records/FILE.json",),
     "search_scaling": (
         "python -m benchmarks.search_scaling simulated --out RUNS --record docs/records/FILE.json",
         "python -m benchmarks.search_scaling processes DATA --out RUNS --record docs/records/FILE.json",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import functools
+import gc
 import hashlib
+import importlib
 import os
-import sys
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+import line_coverage
+
+_LINES = line_coverage.begin()
 
 # The same examples every time: a test that fails does so for everybody.
 settings.register_profile("wisp", derandomize=True, database=None)
@@ -21,39 +25,39 @@ settings.load_profile("wisp")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# What most tests import, directly or through torch.
+_OFTEN_IMPORTED = (
+    "torch._dynamo",
+    "torch.export._trace",
+    "torch.onnx._internal.exporter._core",
+    "onnx",
+    "optuna",
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One of several processes of a whole run puts its imports out of reach of the garbage collector.
+
+    There are half a million objects in them. Otherwise every full collection and every exact count, which asks for the
+    tensors that there are, goes through all of them: a fifth of the time of some files.
+    """
+    if hasattr(config, "workerinput"):
+        for name in _OFTEN_IMPORTED:
+            importlib.import_module(name)
+        gc.collect()
+        gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Say which lines were reached."""
+    if _LINES is not None:
+        _LINES.write()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, so that no process waits at the end for another's."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _exporters_unwatched() -> Iterator[None]:
-    """Coverage looks away while torch exports: watched it takes twice as long, and our lines run elsewhere too."""
-    import torch  # noqa: PLC0415  (after the line about its threads)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.export, "export", _unwatched(torch.export.export))
-        patch.setattr(torch.onnx, "export", _unwatched(torch.onnx.export))
-        yield
-
-
-def _unwatched(function: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(function)
-    def call(*args: Any, **options: Any) -> Any:
-        watcher = sys.gettrace()
-        sys.settrace(None)
-        try:
-            return function(*args, **options)
-        finally:
-            sys.settrace(watcher)
-            _called()  # only at a call does coverage's tracer take its place again, and it must see `call` return
-
-    return call
-
-
-def _called() -> None:
-    pass
 
 
 @pytest.fixture(scope="session")

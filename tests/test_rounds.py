@@ -295,7 +295,6 @@ def test_a_finished_job_with_a_larger_budget_uses_it(job: Callable[..., Rounds],
     assert 0.9 * 900 <= rounds.budget.spent() + 6 <= 900
 
 
-@pytest.mark.no_cover
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seconds=st.floats(120.0, 1200.0),

@@ -56,7 +56,6 @@ def test_there_are_families_to_test():
     assert len(families()) >= 7
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", families())
 @pytest.mark.parametrize("share", [0.2, 0.8])
 def test_every_family_can_lose_any_channels(name, share):

@@ -33,7 +33,6 @@ def merges(change):
     return [edit for edit in change.edits if isinstance(edit, Merge)]
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", families())
 def test_every_family_computes_the_same_with_fewer_macs(name):
     model = family(name)

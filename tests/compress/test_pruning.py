@@ -51,7 +51,6 @@ def small(seed=0):
     )
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", families())
 def test_every_family_reaches_half_of_its_macs_by_every_counter(name):
     model = family(name)

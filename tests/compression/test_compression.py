@@ -124,7 +124,6 @@ def test_a_preview_writes_nothing(trained, photos, tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in trained.iterdir()} == before
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 def test_pruning_in_steps_goes_on_where_it_was_interrupted(trained, photos, tmp_path, monkeypatch):
     subject, dataset = read_subject(str(trained)), load_dataset(photos)

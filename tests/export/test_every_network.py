@@ -30,7 +30,6 @@ def test_there_are_networks_to_test():
     assert len(names()) >= 7
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", names())
 def test_every_batchnorm_folds_without_changing_the_outputs(name):
     model = lively(name)
@@ -46,7 +45,6 @@ def test_every_batchnorm_folds_without_changing_the_outputs(name):
     assert (after.total < before.total) == has_norms
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("name", cheapest_of_each_family(SIZE))
 def test_every_family_exports(name, tmp_path):

@@ -121,7 +121,6 @@ def _random_spec(generator: random.Random) -> ArchSpec:
     )
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 def test_two_hundred_random_networks_equal_the_closed_form() -> None:
     generator = random.Random(0)  # noqa: S311

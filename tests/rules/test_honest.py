@@ -49,7 +49,6 @@ def test_every_network_of_ours_is_counted_whole(name: str) -> None:
     assert seen.macs == seen.gates + sum(seen.counted.values()) > 0
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("name", cheapest_of_each_family(32))
 def test_every_family_of_ours_is_clean(name: str) -> None:

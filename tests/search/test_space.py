@@ -142,7 +142,6 @@ def _loose() -> Sampler:
     return _LOOSE[0]
 
 
-@pytest.mark.no_cover
 def test_costs_are_drawn_evenly_over_the_orders_of_magnitude() -> None:
     random = random_of(0)
     least = SPACE.cost(SAMPLER.haven).macs_as_trained

@@ -146,7 +146,6 @@ def test_proposals_are_feasible_and_starts_are_finished(make: Callable[[int], St
             told.clear()
 
 
-@pytest.mark.no_cover
 def test_same_seed_same_search(make: Callable[[int], Strategy], store) -> None:
     one = simulated(make(1), store("one"), hours=0.06).run()
     same = simulated(make(1), store("same"), hours=0.06).run()
@@ -195,7 +194,6 @@ def test_a_search_resumed_after_kills_is_the_search(
         assert shape(trials) == shape(expected)
 
 
-@pytest.mark.no_cover
 def test_a_failed_training_is_told_and_not_built_upon(make: Callable[[int], Strategy], store) -> None:
     study = simulated(make(0), store(), workers=2, hours=0.05)
     run = study.function
@@ -241,7 +239,6 @@ def test_waiting_changes_nothing(make: Callable[[int], Strategy]) -> None:
         running.append((number, proposal))
 
 
-@pytest.mark.no_cover
 def test_failures_and_stragglers_lose_nothing(make: Callable[[int], Strategy], store) -> None:
     study = simulated(
         make(0), store(), workers=20, hours=0.012, failures_an_hour=40.0, straggling=0.5, repair_seconds=30.0
@@ -252,7 +249,6 @@ def test_failures_and_stragglers_lose_nothing(make: Callable[[int], Strategy], s
     assert len({trial.number for trial in trials}) == len(trials) > 60
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize("name", ["evolution"])
 def test_better_than_random_search_with_early_stopping(name: str, store) -> None:
     """Outside the spread over three objectives, at equal time."""
@@ -448,7 +444,6 @@ def test_sub_networks_are_sub_networks() -> None:
 # Scaling
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 def test_a_thousand_workers_are_busy() -> None:
     """With workers that fail and straggle, and 50 ms of deciding and writing down for every trial, one at a time.
