@@ -26,6 +26,7 @@ from wisp.train.run import Run, describe_data, open_run
 WEIGHTS = Path(__file__).parents[1] / "src" / "wisp" / "models" / "weights"
 LARGEST_BYTES = 5_000_000  # of all together
 EPOCHS = {"wisp-250k": 36, "wisp-500k": 36, "wisp-1m": 36, "wisp-2m": 30, "wisp-4m": 30}
+SHIPPED = ("wisp-500k", "wisp-1m", "wisp-2m")
 SOURCE = (
     "43,000 photos at 64 x 64 of 200 everyday classes, a part of Tiny ImageNet (Stanford CS231n, 2015), "
     "itself a part of ImageNet (Russakovsky et al., 2015); research use"
@@ -52,7 +53,7 @@ def main() -> None:
     )
     parser.add_argument("photos", type=Path)
     parser.add_argument("--runs", type=Path, required=True, help="where the trainings are kept")
-    parser.add_argument("--networks", nargs="*", choices=tuple(EPOCHS), default=tuple(EPOCHS))
+    parser.add_argument("--networks", nargs="*", choices=tuple(EPOCHS), default=SHIPPED)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="where the weights go")
     parser.add_argument("--device", choices=("cpu", "cuda"))
     arguments = parser.parse_args()
@@ -105,7 +106,7 @@ A start for trainings (`--init pretrained`), not a classifier: its last layer is
 | file | {name}.safetensors, {size_bytes:,} bytes, 16-bit floats |
 | photos | {len(dataset.split(TRAIN)):,} for training, {len(dataset.split(VAL)):,} for validation |
 | source | {SOURCE} |
-| training | {run.recipe.epochs} epochs, batches of {run.recipe.batch_size}, seed {run.recipe.seed} |
+| training | {run.recipe.epochs} epochs, batches of {run.recipe.batch_size}, seed {run.recipe.seed}, from random weights |
 | validation | macro F1 {last["f1_val"]:.4f} over {len(dataset.classes)} classes (one seed) |
 | made by | `python -m benchmarks.make_pretrained PHOTOS --runs RUNS --networks {name}` |
 

@@ -19,7 +19,7 @@ from wisp.data.overlap import count_learnt, learnt_digests, overlap_note, readab
 from wisp.errors import InputError, ModelError
 from wisp.evaluation import Evaluation, evaluate, labelled_samples
 from wisp.metrics import paired_f1_difference_ci
-from wisp.models.starts import PRETRAINED, SCRATCH, start_of_digest
+from wisp.models.starts import name_start
 from wisp.records import Dataset
 from wisp.runtime import Classifier
 from wisp.score import LEADERBOARD_2021, Baseline
@@ -237,10 +237,11 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
 
 def _known_before(run: Run) -> dict[str, str]:
     """What a run learned from beside its photos: the weights that it began with, and its teachers."""
-    pretrained, teachers = run.data.get("pretrained"), run.data.get("teachers") or ()
-    start = None if pretrained is None else start_of_digest(str(pretrained))
-    began = SCRATCH if pretrained is None else str(pretrained)[:12] if start is None else PRETRAINED
-    return {"init": began, "teachers": ", ".join(str(digest)[:12] for digest in teachers) or "none"}
+    teachers = run.data.get("teachers") or ()
+    return {
+        "init": name_start(run.data.get("pretrained")),
+        "teachers": ", ".join(str(digest)[:12] for digest in teachers) or "none",
+    }
 
 
 def _exported(folder: Path, dataset: Dataset) -> Run:

@@ -11,8 +11,10 @@ from wisp.artifact import seal
 from wisp.cli.main import VERBS, run
 from wisp.data.folders import load_dataset
 from wisp.export import export_onnx
+from wisp.files import file_sha256
 from wisp.macs import count_onnx
 from wisp.models import build, named
+from wisp.models.starts import shipped_weights
 from wisp.records import ResizeRule
 from wisp.runtime import Classifier
 from wisp.train.recipe import Recipe
@@ -124,6 +126,28 @@ def test_evaluate_prints_a_table(exported, photos, capsys):
     assert {line.split()[-1] for line in rows} == {"5"}
     # the Korean name is two characters in four columns
     assert len({len(line) + line.startswith("종이") * 2 for line in rows}) == 1
+
+
+def test_evaluate_says_what_the_training_began_with(exported, photos, tmp_path, capsys):
+    def start_of(model):
+        assert run(["evaluate", str(model), str(photos), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["init"]
+
+    assert start_of(exported) == "scratch"
+    assert run(["evaluate", str(exported), str(photos)]) == 0
+    assert "\ntrained from       scratch\n" in capsys.readouterr().out
+    data = json.loads((exported / "data.json").read_text(encoding="utf-8"))
+    other = tmp_path / "run"
+    shutil.copytree(exported, other)
+    for digest, start in (
+        (file_sha256(shipped_weights()[0]), "pretrained"),
+        ("0123456789abcdef", "0123456789ab"),
+    ):
+        (other / "data.json").write_text(json.dumps({**data, "pretrained": digest}), encoding="utf-8")
+        assert start_of(other) == start
+    alone = tmp_path / "alone.onnx"
+    shutil.copy(exported / "model.onnx", alone)
+    assert start_of(alone) is None
 
 
 def test_evaluate_as_json_on_another_split_and_baseline(exported, photos, capsys):

@@ -71,13 +71,35 @@ def evaluate(
     note = overlap_note(learnt_photos(classifier.path.parent, dataset.split(split)), result.n_images)
     if note is not None:
         click.echo(f"wisp: {classifier.path}: {note}", err=True)
+    start = _start(classifier.path)
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=2, ensure_ascii=False, allow_nan=False))
+        values = {**result.to_json(), "init": start}
+        click.echo(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
         return
-    click.echo(_table(result, data, out and out / "confusion.png"))
+    click.echo(_table(result, start, data, out and out / "confusion.png"))
 
 
-def _table(result: Evaluation, data: Path, picture: Path | None) -> str:
+def _start(path: Path) -> str | None:
+    """What the model's training began with, as its run or its card says; None where neither is there."""
+    from wisp import strict_json
+    from wisp.models.starts import PRETRAINED, SCRATCH, name_start
+    from wisp.train.run import DATA
+    from wisp.zoo import shipped_models
+
+    for shipped in shipped_models():
+        if shipped.path == path:
+            return PRETRAINED if shipped.card.training["pretrained"] else SCRATCH
+    try:
+        described = strict_json.loads((path.parent / DATA).read_bytes())
+    except (OSError, strict_json.StrictJsonError):
+        return None
+    if not isinstance(described, dict) or "classes" not in described:
+        return None
+    began = described.get("pretrained")
+    return name_start(None if began is None else str(began))
+
+
+def _table(result: Evaluation, start: str | None, data: Path, picture: Path | None) -> str:
     skipped = f" ({result.n_skipped} unreadable left out)" if result.n_skipped else ""
     width = max(12, *(columns.width(row.name) for row in result.per_class))
     lines = [
@@ -100,6 +122,8 @@ def _table(result: Evaluation, data: Path, picture: Path | None) -> str:
         ("MACs of the graph", f"{result.macs_graph:,}  (exact: without biases, batch norms and pooling)"),
         ("parameters", f"{result.params:,}"),
     ]
+    if start is not None:
+        rows.append(("trained from", start))
     if result.size_bytes is not None:
         rows.append(("file size", f"{result.size_bytes:,} bytes"))
     if result.latency_p50_ms is not None:

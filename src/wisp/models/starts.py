@@ -100,6 +100,13 @@ def start_of_digest(digest: str) -> Start | None:
     return next((start for start in map(_shipped, shipped_weights()) if start.digest == digest), None)
 
 
+def name_start(pretrained: str | None) -> str:
+    """What a run began with, as its data.json has it: `scratch`, `pretrained` (shipped), or the head of a digest."""
+    if pretrained is None:
+        return SCRATCH
+    return PRETRAINED if start_of_digest(pretrained) is not None else pretrained[:12]
+
+
 def is_public(pretrained: str | None) -> bool:
     """Whether everybody has what data.json names as a run's start: nothing, torchvision's weights, or shipped ones."""
     return pretrained in (None, DOWNLOAD) or start_of_digest(str(pretrained)) is not None
