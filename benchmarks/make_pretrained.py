@@ -95,18 +95,18 @@ def packed(run: Run) -> bytes:
 
 def card(name: str, run: Run, dataset: Dataset, size_bytes: int) -> str:
     """What the weights are, in words."""
-    last = run.metrics()[-1]
+    last, used = run.metrics()[-1], run.recipe
     return f"""# Pretrained weights: {name}
 
 A start for trainings (`--init pretrained`), not a classifier: its last layer is not in the file.
 
 | | |
 | --- | --- |
-| network | `{name}`, {run.recipe.image_size} px |
+| network | `{name}`, {used.image_size} px |
 | file | {name}.safetensors, {size_bytes:,} bytes, 16-bit floats |
 | photos | {len(dataset.split(TRAIN)):,} for training, {len(dataset.split(VAL)):,} for validation |
 | source | {SOURCE} |
-| training | {run.recipe.epochs} epochs, batches of {run.recipe.batch_size}, seed {run.recipe.seed}, from random weights |
+| training | {used.epochs} epochs, batches of {used.batch_size}, seed {used.seed}, from random weights |
 | validation | macro F1 {last["f1_val"]:.4f} over {len(dataset.classes)} classes (one seed) |
 | made by | `python -m benchmarks.make_pretrained PHOTOS --runs RUNS --networks {name}` |
 
