@@ -55,7 +55,8 @@ def main() -> None:
             }
         )
         print(f"{minutes:g} minutes: {gain:+.4f}, standard error {error:.4f}", flush=True)
-        bars.append(Bar(f"gain in {minutes:g} minutes, in standard errors", round(gain / error, 1), 2.0))
+        if minutes == max(arguments.minutes):
+            bars.append(Bar(f"gain in {minutes:g} minutes, in standard errors", round(gain / error, 1), 2.0))
     finish(
         "search_predictor",
         {"share": _SHARE, "objectives": arguments.objectives, "rows": rows},

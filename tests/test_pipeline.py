@@ -22,7 +22,7 @@ from wisp.data.folders import load_dataset
 from wisp.errors import DataError, InputError
 from wisp.evaluation import evaluate
 from wisp.models.starts import start_of_digest
-from wisp.outcome import Outcome, Settings, find_notes, reproduction_command
+from wisp.outcome import Outcome, Settings, find_notes, job_command, reproduction_command
 from wisp.pipeline import optimize
 from wisp.records import TEST, VAL, Measurement
 from wisp.report.page import display_name
@@ -524,7 +524,9 @@ def test_from_scratch_is_said_too(data: Path, tmp_path: Path) -> None:
     assert SCRATCH in outcome.notes
     assert PRETRAINED not in outcome.notes
     assert SCRATCH in outcome.report.read_text(encoding="utf-8")
-    assert "--init" not in outcome.report.read_text(encoding="utf-8")
+    assert "--init pretrained" not in outcome.report.read_text(encoding="utf-8")
+    assert "--init" not in reproduction_command(outcome)
+    assert "--init scratch" in job_command(outcome.settings)
 
 
 # Refused before anything is written

@@ -118,7 +118,7 @@ def test_who_speaks_for_the_judge_is_a_cheat(tmp_path: Path) -> None:
 
 
 def test_a_build_that_never_ends_is_not_clean(tmp_path: Path) -> None:
-    limits = Limits(wall_seconds=60, cpu_seconds=12, memory_bytes=LIMITS.memory_bytes)
+    limits = Limits(wall_seconds=60, cpu_seconds=6, memory_bytes=LIMITS.memory_bytes)
     verdict = _check(_write(tmp_path / "model.py", build="\n    while True: pass"), limits)
     assert verdict.result == "not judged"
     assert "could not be judged: it stopped at its limit of" in verdict.not_judged["hidden-computation"]
