@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 COVERAGE := .coverage
-# At these network sizes one thread a process is fastest. Tests run four processes on two cores: some of them wait.
+# At these network sizes one thread a process is fastest. Tests run three processes on two cores: some of them wait, and with four all take longer.
 export OMP_NUM_THREADS ?= 1
 
 .PHONY: demo test bench bench-front lint types unit setup clean lock
@@ -36,7 +36,7 @@ unit: setup
 	$(BIN)/python -m compileall -q src
 	rm -rf $(COVERAGE)
 	mkdir $(COVERAGE)
-	LINE_COVERAGE=$(COVERAGE) $(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	LINE_COVERAGE=$(COVERAGE) $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m slipcover --merge $(COVERAGE)/*.json --out $(COVERAGE)/all.json --skip-covered --fail-under 90
 
 # Side by side: the types are checked while tests wait.
