@@ -57,7 +57,7 @@ NETWORKS = {
         Shipped("trashnet-500k", "wisp-500k", 48, 593, pretrained=True),
     ),
     "waste9": (
-        Shipped("waste9-2m", "wisp-2m", 64, 125),
+        Shipped("waste9-2m", "wisp-2m", 64, 125, pretrained=True),
         Shipped("waste9-1m", "wisp-1m", 64, 125, pretrained=True),
     ),
 }
