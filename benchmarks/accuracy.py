@@ -3,8 +3,9 @@
 Every row is trained with the default recipe (for as many epochs as its floor, where that is said), from scratch or from
 the weights that `--init` names, on the training split alone, one thread a training, two at a time; validation is only
 looked at, test is measured once at the end (with `--validate`, not at all). `--networks` gives other rows, without
-floors: a name, or the folder of a run whose network is trained anew. A run that is there already is not repeated. The
-floors are those of one plain recipe (one seed), at the same MACs as trained.
+floors: a name, or the folder of a run whose network is trained anew. `--teacher` is a finished run that all learn from.
+A run that is there already is not repeated. The floors are those of one plain recipe (one seed), at the same MACs as
+trained.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="*", help="only these rows, counted from 0")
     parser.add_argument("--networks", nargs="*", metavar="NAME|RUN:PIXELS", help="other rows")
     parser.add_argument("--init", default=SCRATCH, help="scratch, pretrained, or the folder of a run")
+    parser.add_argument("--teacher", type=Path, metavar="RUN", help="a finished run to learn from")
     parser.add_argument("--set-field", nargs="*", default=(), metavar="FIELD=VALUE", help="of the recipe")
     parser.add_argument("--validate", action="store_true", help="leave test alone: to choose")
     parser.add_argument("--record", type=Path, help="JSON file to write")
@@ -105,6 +107,7 @@ def main() -> None:
                 deadline=None,
                 described=described,
                 init=arguments.init,
+                teacher=arguments.teacher,
             )
     started = time.monotonic()
     for task, measurement in ProcessExecutor(arguments.workers).run(run_trial, tasks.values()):
@@ -130,6 +133,7 @@ def main() -> None:
     numbers = {
         "set": arguments.set,
         "init": arguments.init,
+        "taught": arguments.teacher is not None,
         "settings": changes,
         "seeds": list(range(arguments.seeds)),
         "rows": results,

@@ -32,7 +32,8 @@ LARGEST_BYTES = 300_000
 class Shipped:
     """A row of `benchmarks.accuracy` that is shipped under `name`.
 
-    `pretrained`: trained with `--init pretrained`; `train_on_val`: also on the validation photos, when all was chosen.
+    `pretrained`: trained with `--init pretrained`; `train_on_val`: also on the validation photos, when all was chosen;
+    `taught`: by the first seed of the same network, trained in the same way without a teacher.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Shipped:
     epochs: int
     pretrained: bool = False
     train_on_val: bool = False
+    taught: bool = False
 
     @property
     def options(self) -> str:
@@ -49,10 +51,24 @@ class Shipped:
         also = " train_on_val=true" if self.train_on_val else ""
         return f"--networks {self.model}:{self.image_size}{start} --set-field epochs={self.epochs}{also}"
 
+    def stem(self, name: str) -> str:
+        """What the folders of its runs on the set `name` are called, but for the seed."""
+        return f"{name}-{self.model}-{self.image_size}px-seed"
+
+    def commands(self, name: str) -> tuple[str, ...]:
+        """What trains it on the set `name`, its teacher first."""
+        train = f"python -m benchmarks.accuracy {name} DATA"
+        if not self.taught:
+            return (f"{train} --out RUNS {self.options}",)
+        return (
+            f"{train} --out TEACHERS {self.options} --seeds 1",
+            f"{train} --out RUNS {self.options} --teacher TEACHERS/{self.stem(name)}0",
+        )
+
 
 NETWORKS = {
     "trashnet": (
-        Shipped("trashnet-2m", "wisp-2m", 64, 593, pretrained=True, train_on_val=True),
+        Shipped("trashnet-2m", "wisp-2m", 64, 593, pretrained=True, train_on_val=True, taught=True),
         Shipped("trashnet-1m", "wisp-1m", 48, 593, pretrained=True),
         Shipped("trashnet-500k", "wisp-500k", 48, 593, pretrained=True),
     ),
@@ -118,7 +134,7 @@ def main() -> None:
     for shipped in NETWORKS[arguments.set]:
         if arguments.only and shipped.name not in arguments.only:
             continue
-        stem = f"{arguments.set}-{shipped.model}-{shipped.image_size}px-seed"
+        stem = shipped.stem(arguments.set)
         folders = [arguments.runs / f"{stem}{seed}" for seed in range(arguments.seeds)]
         card, artifact = make_card(arguments.set, shipped, arguments.data, folders)
         with replacing(arguments.out / f"{shipped.name}.onnx") as temporary:
@@ -134,9 +150,10 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
     runs = [read_run(folder) for folder in folders]
     for other in runs:
         start = start_of_digest(other.data.get("pretrained", ""))
-        trained = (start is not None, other.recipe.epochs, other.recipe.train_on_val)
-        if trained != (shipped.pretrained, shipped.epochs, shipped.train_on_val):
-            raise SystemExit(f"{other.folder}: not trained with: {shipped.options}")
+        recipe, taught = other.recipe, "teachers" in other.data
+        trained = (start is not None, recipe.epochs, recipe.train_on_val, taught)
+        if trained != (shipped.pretrained, shipped.epochs, shipped.train_on_val, shipped.taught):
+            raise SystemExit(f"{other.folder}: not trained with: {shipped.commands(name)[-1]}")
     best = 0
     if not shipped.train_on_val:
         on_validation = [
@@ -167,6 +184,7 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
         training={
             "epochs": run.recipe.epochs,
             "pretrained": shipped.pretrained,
+            **({"taught_by": shipped.model} if shipped.taught else {}),
             "seeds": [each.recipe.seed for each in runs],
             "seed": run.recipe.seed,
             "recipe": asdict(run.recipe),
@@ -183,8 +201,12 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
             "graph": count_onnx(run.artifact).total,
         },
         limits=(*LIMITS[name], *([START_LIMIT] if shipped.pretrained else [])),
-        made_by=f"python -m benchmarks.accuracy {name} DATA --out RUNS {shipped.options} && "
-        f"python -m benchmarks.make_zoo {name} DATA --runs RUNS --only {shipped.name}",
+        made_by=" && ".join(
+            (
+                *shipped.commands(name),
+                f"python -m benchmarks.make_zoo {name} DATA --runs RUNS --only {shipped.name}",
+            )
+        ),
     )
     return card, run.artifact
 

@@ -21,7 +21,7 @@ from wisp.reproduction.interval import Decision, prediction_interval
 from wisp.reproduction.verdict import Reproduction, Retrained
 from wisp.train.run import METRICS, WEIGHTS, read_run
 
-EPOCHS = 200  # some seconds
+EPOCHS = 100  # some seconds
 
 
 @pytest.fixture(scope="module")

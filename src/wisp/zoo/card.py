@@ -26,7 +26,8 @@ class ModelCard:
         classes: in the order of its outputs.
         data: what it was trained and measured on; `name`, `photos` by split, `sources` with their licences.
         network: name of the network, `image_size` in pixels, `params`, `size_bytes` of the file.
-        training: `epochs`, `pretrained`, `seeds`, the `seed` that is shipped, and the `recipe`.
+        training: `epochs`, `pretrained`, `seeds`, the `seed` that is shipped, the `recipe`, and, where it had a
+            teacher, the network that this was (`taught_by`).
         f1_each: of every seed, in the order of `training["seeds"]`.
         f1_mean: of all seeds.
         f1_sd: their sample standard deviation.
@@ -81,6 +82,8 @@ class ModelCard:
         seeds = ", ".join(map(str, self.training["seeds"]))
         splits = ", ".join(f"{count:,} {split}" for split, count in self.data["photos"].items())
         start = "pretrained weights" if self.training["pretrained"] else "from scratch, no pretrained weights"
+        if "taught_by" in self.training:
+            start += f", taught by another {self.training['taught_by']}"
         learnt = (
             "the training and the validation split, when all choices were made; the first seed"
             if self.training["recipe"]["train_on_val"]
