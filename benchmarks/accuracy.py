@@ -1,11 +1,11 @@
 """Macro F1 on real photos, three seeds: python -m benchmarks.accuracy trashnet DATA --out RUNS [--record FILE].
 
-Every row is trained with the default recipe (for as many epochs as its floor, where that is said), from scratch or from
-the weights that `--init` names, on the training split alone, one thread a training, two at a time; validation is only
-looked at, test is measured once at the end (with `--validate`, not at all). `--networks` gives other rows, without
-floors: a name, or the folder of a run whose network is trained anew. `--teacher` is a finished run that all learn from.
-A run that is there already is not repeated. The floors are those of one plain recipe (one seed), at the same MACs as
-trained.
+Every row is trained with the default recipe (for as many epochs as its floor, where that is said), from scratch or
+from the weights that `--init` names, on the training split alone (unless train_on_val is set), one thread a training,
+two at a time; validation is only looked at, test is measured once at the end (with `--validate`, not at all).
+`--networks` gives other rows, without floors: a name, or the folder of a run whose network is trained anew.
+`--teacher` is a finished run that all learn from. A run that is there already is not repeated. The floors are those
+of one plain recipe (one seed), at the same MACs as trained.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.naming import network_name
 from benchmarks.outcome import Bar, finish
 from wisp.data.folders import load_dataset
 from wisp.models import resolve
@@ -27,7 +28,7 @@ from wisp.score import LEADERBOARD_2021, score
 from wisp.search.candidate import Candidate
 from wisp.search.executors import ProcessExecutor
 from wisp.train.recipe import Recipe
-from wisp.train.run import describe_data, read_run
+from wisp.train.run import describe_data, read_run, with_teachers
 from wisp.trials import TrialTask, evaluate_artifact, run_trial
 
 
@@ -45,8 +46,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Of the network, without where its run lies."""
-        return Path(self.model).name
+        """Of the network, without where it lies."""
+        return network_name(self.model)
 
 
 ROWS = {
@@ -109,6 +110,8 @@ def main() -> None:
                 init=arguments.init,
                 teacher=arguments.teacher,
             )
+    for task in tasks.values():
+        _check_teacher(task)
     started = time.monotonic()
     for task, measurement in ProcessExecutor(arguments.workers).run(run_trial, tasks.values()):
         print(
@@ -133,12 +136,19 @@ def main() -> None:
     numbers = {
         "set": arguments.set,
         "init": arguments.init,
-        "taught": arguments.teacher is not None,
+        "teacher": arguments.teacher and arguments.teacher.name,
         "settings": changes,
         "seeds": list(range(arguments.seeds)),
         "rows": results,
     }
     finish("accuracy", numbers, bars, arguments.record)
+
+
+def _check_teacher(task: TrialTask) -> None:
+    """Results of other teachers must not pass for those of this one."""
+    wanted = with_teachers({}, [task.teacher] if task.teacher else [])
+    if task.is_done and read_run(task.folder).data.get("teachers") != wanted.get("teachers"):
+        raise SystemExit(f"{task.folder}: was trained with another teacher, or with none; name another --out")
 
 
 def _measure(row: Row, tasks: list[TrialTask]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from benchmarks.front_trainings import (
     run_training,
     work_for,
 )
+from benchmarks.naming import network_name
 from benchmarks.outcome import Bar, finish
 from benchmarks.peers import PEERS, SIZES
 from wisp.data.folders import load_dataset
@@ -39,15 +40,17 @@ from wisp.train.photos import load_photos
 from wisp.train.recipe import Recipe
 from wisp.train.run import RECIPE, describe_data, read_run
 
+FOUND = Path(__file__).parents[1] / "docs" / "records" / "networks"
 OURS = (
     "wisp-500k:48",
     "wisp-1m-se:36",
     "wisp-1m:48",
     "wisp-1m:64",
+    f"{FOUND / 'wisp-808k-44px-a33234.json'}:44",
     "wisp-2m:48",
-    "wisp-2m-se:64",
+    "wisp-2m-se:44,64,96",
     "wisp-2m:64",
-    "wisp-4m-se:80",
+    "wisp-4m-se:80,120",
     "wisp-4m:96",
 )
 
@@ -141,8 +144,7 @@ def list_entrants(arguments: argparse.Namespace, num_classes: int) -> list[Entra
         if not size:
             size = (_size_of_run(Path(name)),)
         find_start(arguments.init, arch)
-        shown = Path(name).parent.name if Path(name).suffix == ".json" else Path(name).name
-        entrants += [Entrant(shown, arch, pixels, True, arguments.init) for pixels in size]
+        entrants += [Entrant(network_name(name), arch, pixels, True, arguments.init) for pixels in size]
     for text in arguments.peers:
         name, size = _split(text)
         if name not in PEERS:

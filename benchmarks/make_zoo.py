@@ -1,8 +1,8 @@
 """The models that are shipped: python -m benchmarks.make_zoo SET DATA --runs RUNS [--only NAME ...].
 
-Takes the finished runs of `python -m benchmarks.accuracy SET DATA --out RUNS` (three seeds of the default recipe,
-trained on the training split alone), picks of each network the seed with the best validation F1, measures every seed on
-test, and writes `.onnx`, card and page to src/wisp/zoo.
+Takes the finished runs of `python -m benchmarks.accuracy SET DATA --out RUNS` (three seeds of the default recipe),
+picks of each network the seed with the best validation F1 (the first one where validation was learnt, too), measures
+every seed on test, and writes `.onnx`, card and page to src/wisp/zoo.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from pathlib import Path
 from wisp.data.folders import load_dataset
 from wisp.files import replacing, write_json, write_text
 from wisp.macs import count_onnx
+from wisp.models import named
 from wisp.models.starts import start_of_digest
 from wisp.records import TEST, TRAIN, VAL
 from wisp.score import LEADERBOARD_2021
-from wisp.train.run import MEASUREMENT, read_run
+from wisp.train.run import MEASUREMENT, read_run, with_teachers
 from wisp.trials import evaluate_artifact
 from wisp.zoo import ModelCard
 
@@ -55,6 +56,10 @@ class Shipped:
         """What the folders of its runs on the set `name` are called, but for the seed."""
         return f"{name}-{self.model}-{self.image_size}px-seed"
 
+    def teacher(self, name: str) -> str:
+        """The run that taught it, as its commands call it."""
+        return f"TEACHERS/{self.stem(name)}0"
+
     def commands(self, name: str) -> tuple[str, ...]:
         """What trains it on the set `name`, its teacher first."""
         train = f"python -m benchmarks.accuracy {name} DATA"
@@ -62,7 +67,7 @@ class Shipped:
             return (f"{train} --out RUNS {self.options}",)
         return (
             f"{train} --out TEACHERS {self.options} --seeds 1",
-            f"{train} --out RUNS {self.options} --teacher TEACHERS/{self.stem(name)}0",
+            f"{train} --out RUNS {self.options} --teacher {self.teacher(name)}",
         )
 
 
@@ -128,6 +133,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="the --out of benchmarks.accuracy")
     parser.add_argument("--out", type=Path, default=ZOO, help="where the models go")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--teacher", type=Path, metavar="RUN", help="what taught those that had a teacher")
     parser.add_argument("--only", nargs="*", help="only these, by name")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -136,12 +142,28 @@ def main() -> None:
             continue
         stem = shipped.stem(arguments.set)
         folders = [arguments.runs / f"{stem}{seed}" for seed in range(arguments.seeds)]
+        if shipped.taught:
+            check_teacher(arguments.teacher, shipped, folders)
         card, artifact = make_card(arguments.set, shipped, arguments.data, folders)
         with replacing(arguments.out / f"{shipped.name}.onnx") as temporary:
             shutil.copyfile(artifact, temporary)
         write_json(arguments.out / f"{shipped.name}.json", card.to_json())
         write_text(arguments.out / f"{shipped.name}.md", card.markdown())
         print(f"{shipped.name}: F1 {card.f1:.4f} on test, {card.f1_mean:.4f} over seeds")
+
+
+def check_teacher(teacher: Path | None, shipped: Shipped, folders: list[Path]) -> None:
+    """Whether the runs learnt from this teacher, and it is what the card will say."""
+    if teacher is None:
+        raise SystemExit(f"{shipped.name}: name the run that taught it with --teacher")
+    taught = with_teachers({}, [teacher])["teachers"]
+    run = read_run(teacher)
+    same = (run.recipe.epochs, run.recipe.train_on_val) == (shipped.epochs, shipped.train_on_val)
+    if run.arch != named(shipped.model, len(run.classes)) or not same or "teachers" in run.data:
+        raise SystemExit(f"{teacher}: not trained with: {shipped.options}")
+    for folder in folders:
+        if read_run(folder).data.get("teachers") != taught:
+            raise SystemExit(f"{folder}: was not taught by {teacher}")
 
 
 def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> tuple[ModelCard, Path]:
@@ -204,7 +226,8 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
         made_by=" && ".join(
             (
                 *shipped.commands(name),
-                f"python -m benchmarks.make_zoo {name} DATA --runs RUNS --only {shipped.name}",
+                f"python -m benchmarks.make_zoo {name} DATA --runs RUNS --only {shipped.name}"
+                + (f" --teacher {shipped.teacher(name)}" if shipped.taught else ""),
             )
         ),
     )

@@ -68,6 +68,7 @@ def test_the_card_is_whole(model: ShippedModel) -> None:
     assert f"epochs={card.training['epochs']} " in card.made_by  # the recipe's default may change
     assert f"{card.network['name']}:{card.network['image_size']} " in card.made_by
     assert ("--init pretrained" in card.made_by) == card.training["pretrained"]
+    assert ("--teacher " in card.made_by) == ("taught_by" in card.training)
     assert card.limits
     assert card.data["sources"]
     assert min(card.data["photos"].values()) > 0
