@@ -25,8 +25,15 @@ from wisp.train.run import Run, describe_data, open_run
 
 WEIGHTS = Path(__file__).parents[1] / "src" / "wisp" / "models" / "weights"
 LARGEST_BYTES = 5_000_000  # of all together
-EPOCHS = {"wisp-250k": 36, "wisp-500k": 36, "wisp-1m": 36, "wisp-2m": 30, "wisp-4m": 30}
-SHIPPED = ("wisp-500k", "wisp-1m", "wisp-2m")
+EPOCHS = {
+    "wisp-250k": 36,
+    "wisp-500k": 36,
+    "wisp-1m": 36,
+    "wisp-1200k-se": 36,
+    "wisp-2m": 30,
+    "wisp-4m": 30,
+}
+SHIPPED = ("wisp-500k", "wisp-1m", "wisp-1200k-se", "wisp-2m")
 SOURCE = (
     "43,000 photos at 64 x 64 of 200 everyday classes, a part of Tiny ImageNet (Stanford CS231n, 2015), "
     "itself a part of ImageNet (Russakovsky et al., 2015); research use"

@@ -48,6 +48,17 @@ def test_a_named_network_begins_with_its_own_weights(name: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("activation", "start"), [("relu", "wisp-1m"), ("relu6", "wisp-1m"), ("hardswish", "wisp-1200k-se")]
+)
+def test_weights_go_to_networks_with_their_kind_of_activation(activation: str, start: str) -> None:
+    """All layers of wisp-1m would fit each of these."""
+    options = named("wisp-1m", 6).options.model_copy(update={"activation": activation})
+    found = find_start("pretrained", ArchSpec(num_classes=6, options=options))
+    assert found is not None
+    assert found.name == start
+
+
 def test_any_network_of_the_family_takes_what_fits() -> None:
     arch = ArchSpec(
         num_classes=9,

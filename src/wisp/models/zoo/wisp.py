@@ -218,6 +218,7 @@ NAMED: Mapping[str, WispOptions] = MappingProxyType(
         "wisp-2m-se": _gated_options(
             stem=14, stages=((12, 1, 1, 2, 3), (24, 2, 2, 3, 5), (48, 2, 2, 3, 5)), head=128
         ),
+        "wisp-1200k-se": _gated_options(stem=12, stages=((24, 2, 2, 2, 5), (48, 3, 2, 2, 5)), head=128),
         "wisp-1m-se": _gated_options(stem=12, stages=((20, 2, 2, 2, 5), (40, 3, 2, 2, 5)), head=96),
     }
 )
