@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cluster_trials import NotedTraining
+from cluster_trials import DYING, NotedTraining
 from tiny_training import paint_photos
 from wisp import exploration, rounds
 from wisp.errors import InputError
@@ -98,10 +98,12 @@ def test_a_search_on_a_cluster(cluster: None, tmp_path: Path, monkeypatch: pytes
     # behind, and decoded train and val once for all of the node.
     ran = [json.loads((out / f"ran-{number}").read_text()) for number in range(3)]
     assert os.getpid() not in {note["pid"] for note in ran}
+    died = json.loads((out / "killed").read_text())  # after an epoch, and nothing was lost
+    assert died["pid"] not in {os.getpid(), ran[DYING]["pid"]}
     assert {note["folder"] for note in ran} == {str(tmp_path / "node")}
     assert list((out / "trials").iterdir()) == []
     assert not (tmp_path / "node" / "out").exists()
-    built = [entry for note in ran for entry in note["built"]]
+    built = [entry for note in [*ran, died] for entry in note["built"]]
     assert len(built) == len(set(built)) == 2
     assert all(Path(entry).is_relative_to(tmp_path / "node" / "cache") for entry in built)
     assert len(list((tmp_path / "node" / "cache" / "photos").glob("*/pixels.u8"))) == 2
