@@ -21,14 +21,15 @@ from typing import Any
 from benchmarks.naming import network_name
 from benchmarks.outcome import Bar, finish
 from wisp.data.folders import load_dataset
-from wisp.models import resolve
+from wisp.errors import WispError
+from wisp.models import find_start, resolve
 from wisp.models.starts import SCRATCH
 from wisp.records import TEST, TRAIN
 from wisp.score import LEADERBOARD_2021, score
 from wisp.search.candidate import Candidate
 from wisp.search.executors import ProcessExecutor
 from wisp.train.recipe import Recipe
-from wisp.train.run import describe_data, read_run, with_teachers
+from wisp.train.run import describe_data, open_run, read_run, with_start, with_teachers
 from wisp.trials import TrialTask, evaluate_artifact, run_trial
 
 
@@ -111,7 +112,8 @@ def main() -> None:
                 teacher=arguments.teacher,
             )
     for task in tasks.values():
-        _check_teacher(task)
+        if task.is_done:
+            _check_done(task)
     started = time.monotonic()
     for task, measurement in ProcessExecutor(arguments.workers).run(run_trial, tasks.values()):
         print(
@@ -144,11 +146,15 @@ def main() -> None:
     finish("accuracy", numbers, bars, arguments.record)
 
 
-def _check_teacher(task: TrialTask) -> None:
-    """Results of other teachers must not pass for those of this one."""
-    wanted = with_teachers({}, [task.teacher] if task.teacher else [])
-    if task.is_done and read_run(task.folder).data.get("teachers") != wanted.get("teachers"):
-        raise SystemExit(f"{task.folder}: was trained with another teacher, or with none; name another --out")
+def _check_done(task: TrialTask) -> None:
+    """What is done is taken as it is, so it must have been trained as is asked now: settings, start and teacher."""
+    arch = task.candidate.arch
+    described = with_start(task.described, find_start(task.init, arch))
+    described = with_teachers(described, [task.teacher] if task.teacher else [])
+    try:
+        open_run(task.folder, task.recipe, arch, described, resume=True)
+    except WispError as error:
+        raise SystemExit(str(error)) from error
 
 
 def _measure(row: Row, tasks: list[TrialTask]) -> dict[str, Any]:

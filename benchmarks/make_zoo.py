@@ -21,7 +21,7 @@ from wisp.models import named
 from wisp.models.starts import start_of_digest
 from wisp.records import TEST, TRAIN, VAL
 from wisp.score import LEADERBOARD_2021
-from wisp.train.run import MEASUREMENT, read_run, with_teachers
+from wisp.train.run import MEASUREMENT, Run, read_run, with_teachers
 from wisp.trials import evaluate_artifact
 from wisp.zoo import ModelCard
 
@@ -158,12 +158,18 @@ def check_teacher(teacher: Path | None, shipped: Shipped, folders: list[Path]) -
         raise SystemExit(f"{shipped.name}: name the run that taught it with --teacher")
     taught = with_teachers({}, [teacher])["teachers"]
     run = read_run(teacher)
-    same = (run.recipe.epochs, run.recipe.train_on_val) == (shipped.epochs, shipped.train_on_val)
-    if run.arch != named(shipped.model, len(run.classes)) or not same or "teachers" in run.data:
+    alike = _how_trained(run) == (shipped.pretrained, shipped.epochs, shipped.train_on_val, False)
+    if run.arch != named(shipped.model, len(run.classes)) or not alike:
         raise SystemExit(f"{teacher}: not trained with: {shipped.options}")
     for folder in folders:
         if read_run(folder).data.get("teachers") != taught:
             raise SystemExit(f"{folder}: was not taught by {teacher}")
+
+
+def _how_trained(run: Run) -> tuple[bool, int, bool, bool]:
+    """Whether from shipped weights, for how many epochs, whether on validation, too, and whether with a teacher."""
+    start = start_of_digest(run.data.get("pretrained", ""))
+    return start is not None, run.recipe.epochs, run.recipe.train_on_val, "teachers" in run.data
 
 
 def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> tuple[ModelCard, Path]:
@@ -171,10 +177,8 @@ def make_card(name: str, shipped: Shipped, data: Path, folders: list[Path]) -> t
     dataset = load_dataset(data)
     runs = [read_run(folder) for folder in folders]
     for other in runs:
-        start = start_of_digest(other.data.get("pretrained", ""))
-        recipe, taught = other.recipe, "teachers" in other.data
-        trained = (start is not None, recipe.epochs, recipe.train_on_val, taught)
-        if trained != (shipped.pretrained, shipped.epochs, shipped.train_on_val, shipped.taught):
+        wanted = (shipped.pretrained, shipped.epochs, shipped.train_on_val, shipped.taught)
+        if _how_trained(other) != wanted:
             raise SystemExit(f"{other.folder}: not trained with: {shipped.commands(name)[-1]}")
     best = 0
     if not shipped.train_on_val:

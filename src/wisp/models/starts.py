@@ -133,14 +133,15 @@ def _nearest(arch: ArchSpec) -> Start:
     # To a network with hardswish, slices of weights made with hardswish were worth more than whole layers made with
     # ReLU: 0.036 of F1 (docs/records/2026-11-26-pretraining.md).
     candidates = [
-        start for start in map(_shipped, shipped_weights()) if _activation(start.arch) == _activation(arch)
+        start
+        for start in map(_shipped, shipped_weights())
+        if _has_hardswish(start.arch) == _has_hardswish(arch)
     ]
     return max(candidates, key=lambda start: (_taken(start, model, arch), start.name))
 
 
-def _activation(arch: ArchSpec) -> str:
-    """That of a network of the wisp family; ReLU and ReLU6 are one kind."""
-    return str(getattr(arch.options, "activation", "")).removesuffix("6")
+def _has_hardswish(arch: ArchSpec) -> bool:
+    return isinstance(arch.options, WispOptions) and arch.options.activation == "hardswish"
 
 
 def _taken(start: Start, model: nn.Module, arch: ArchSpec) -> float:
